@@ -1,0 +1,78 @@
+/*
+ * accept: the server's handshake: the first byte decides between SOCKS4/4a, SOCKS5 and HTTP.
+ *
+ * The counterpart of proto/shake.h, of the same manner: pure, copyable, no I/O. It stops where
+ * somebody has to decide:
+ *
+ *     VD_ACCEPT_LOGIN    a login stands in a->user and a->password: answer with vd_accept_login
+ *     VD_ACCEPT_REQUEST  command and target are known: answer with vd_accept_reply
+ *
+ * What stands behind the request (`used` < len) is early data for the target and is left to the
+ * caller. After a refusal the caller sends what is pending and closes.
+ *
+ * SOCKS4, SOCKS4a, RFC 1928, RFC 1929, RFC 9110 section 9.3.6, RFC 9112, RFC 7617.
+ */
+#ifndef VD_PROTO_ACCEPT_H
+#define VD_PROTO_ACCEPT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/endpoint.h"
+#include "proto/shake.h"
+
+enum vd_accept_protocol { VD_SPEAKS_UNKNOWN, VD_SPEAKS_SOCKS4, VD_SPEAKS_SOCKS5, VD_SPEAKS_HTTP };
+
+/* What a listener offers; bits. */
+enum { VD_OFFER_SOCKS = 1, VD_OFFER_HTTP = 2, VD_OFFER_MIXED = 3, VD_OFFER_LOGIN_NEEDED = 4 };
+
+/* Results of vd_accept_feed beside VD_MORE and errors. */
+enum { VD_ACCEPT_LOGIN = 1, VD_ACCEPT_REQUEST = 2 };
+
+enum {
+    VD_ACCEPT_LINE_MAX = 1152, /* longest line kept whole: Basic of 255:255 is 684 */
+    VD_ACCEPT_REPLY_MAX = 512  /* the longest answer */
+};
+
+struct vd_accept {
+    struct vd_endpoint target;
+    struct vd_endpoint bound; /* what the reply tells */
+    uint32_t head;            /* HTTP: bytes of head so far */
+    uint16_t have;            /* bytes in `in` */
+    uint16_t sent;            /* of the pending answer */
+    uint16_t status;          /* HTTP: of a refusal that the codec itself decided */
+    uint8_t offers;           /* VD_OFFER_* */
+    uint8_t protocol;         /* enum vd_accept_protocol */
+    uint8_t state;            /* private to the codecs */
+    uint8_t flags;            /* private to the codecs */
+    uint8_t command;          /* enum vd_command */
+    uint8_t reason;           /* enum vd_err of the pending refusal */
+    uint8_t user_len, password_len;
+    char user[VD_LOGIN_MAX + 1];     /* SOCKS4: the USERID, cut at 255 */
+    char password[VD_LOGIN_MAX + 1]; /* wiped by vd_accept_login */
+    uint8_t in[VD_ACCEPT_LINE_MAX];
+};
+
+void vd_accept_start(struct vd_accept *a, unsigned offers);
+
+/* Takes bytes received; *used says how many. VD_MORE, VD_ACCEPT_LOGIN, VD_ACCEPT_REQUEST, or a
+ * reason (negative): then a refusal may be pending; send it and close. Takes nothing while a
+ * decision is awaited. */
+int vd_accept_feed(struct vd_accept *a, const uint8_t *data, size_t len, size_t *used);
+
+/* Decides a login. With `ok` the handshake goes on (feed again, maybe with no bytes: HTTP goes on
+ * to VD_ACCEPT_REQUEST at once); else a refusal is pending. VD_MORE, or -VD_ERR_LOGIN. */
+int vd_accept_login(struct vd_accept *a, bool ok);
+
+/* Decides a request: `err` VD_OK with the address to tell as BND, or a reason with NULL. */
+void vd_accept_reply(struct vd_accept *a, int err, const struct vd_endpoint *bound);
+
+/* As vd_shake_pending and vd_shake_sent; a buffer of VD_ACCEPT_REPLY_MAX takes any answer whole. */
+size_t vd_accept_pending(const struct vd_accept *a, uint8_t *buf, size_t cap);
+void vd_accept_sent(struct vd_accept *a, size_t n);
+
+/* "SOCKS4a", "SOCKS5", "HTTP", "unknown": for the log. */
+const char *vd_accept_name(const struct vd_accept *a);
+
+#endif

@@ -1,0 +1,58 @@
+/*
+ * chain: the handshakes of up to 16 hops over one stream; itself a handshake.
+ *
+ * A driver sees the same face as proto/shake.h, whatever the number of hops: it dials the first
+ * hop, then sends what is pending and feeds what it receives until VD_DONE. From then on the stream
+ * is the target's. The rules of ownership, purity and copying of proto/shake.h hold.
+ */
+#ifndef VD_PROTO_CHAIN_H
+#define VD_PROTO_CHAIN_H
+
+#include "proto/shake.h"
+
+/* Which hops, in which order: indices into an array that outlives every use. */
+struct vd_path {
+    const struct vd_hop *hops; /* borrowed */
+    uint8_t count;             /* 1 to VD_HOPS_MAX */
+    uint16_t order[VD_HOPS_MAX];
+};
+
+struct vd_chain {
+    struct vd_path path;
+    struct vd_endpoint target;
+    struct vd_shake shake; /* with the hop whose answer is awaited */
+    uint8_t command;
+    uint8_t at;    /* position of that hop in the path, from 0 */
+    uint8_t cause; /* enum vd_err: why the hop before says that this one cannot be reached */
+};
+
+const struct vd_hop *vd_path_hop(const struct vd_path *path, unsigned position);
+
+/* Copies `path` and `target`. Every hop but the last gets CONNECT to the next one: by name where it
+ * resolves names, else by the first of the next hop's `addrs`. VD_OK, or as vd_shake_start for any
+ * of the hops (all are tried before a byte is sent), -VD_ERR_UNSUPPORTED for a hop this chain
+ * cannot carry: https, or a unix socket behind another hop. After an error vd_chain_at names the
+ * hop. */
+int vd_chain_start(struct vd_chain *c, const struct vd_path *path, enum vd_command command,
+                   const struct vd_endpoint *target);
+/* As their counterparts of proto/shake.h. What a hop says of its target is, but for the last one,
+ * news of the next hop: that becomes -VD_ERR_UNREACHABLE of the latter. */
+size_t vd_chain_pending(const struct vd_chain *c, uint8_t *buf, size_t cap);
+void vd_chain_sent(struct vd_chain *c, size_t n);
+size_t vd_chain_want(const struct vd_chain *c);
+bool vd_chain_peeks(const struct vd_chain *c);
+int vd_chain_feed(struct vd_chain *c, const uint8_t *data, size_t len, size_t *used);
+int vd_chain_lost(struct vd_chain *c, enum vd_loss loss);
+void vd_chain_next(struct vd_chain *c);
+
+/* The hop whose answer is awaited, or that failed. */
+const struct vd_hop *vd_chain_at(const struct vd_chain *c);
+/* The time limit of that hop's stage in milliseconds, 0: none of its own. */
+uint32_t vd_chain_timeout_ms(const struct vd_chain *c);
+
+/* "hop 2 of 3 (http://10.0.0.2:3128) refused the login (HTTP 407)": which hop, what became of it,
+ * what it said. `err` is the reason a verb gave, or one of the driver's own (VD_ERR_UNREACHABLE,
+ * VD_ERR_SILENT). Never a secret. */
+void vd_chain_explain(struct vd_out *out, const struct vd_chain *c, int err);
+
+#endif

@@ -1,0 +1,362 @@
+/* proto/accept and its codecs: the server's side. */
+#include "proto/accept.h"
+
+#include <string.h>
+
+#include "tests/unit/guard.h"
+#include "tests/unit/tap.h"
+#include "tests/unit/visits.h"
+
+#define BYTES(s) s, sizeof(s) - 1
+
+/* Early data of the client for its target, which nobody may take. */
+static const char tunnel[] = "\5\1\0\r\n\r\nHost: y\r\n\r\n\0\0 tunnel";
+
+enum { HEARD_MAX = 3 * VD_HEAD_MAX };
+
+static const char *shown(const struct play_end *end)
+{
+    static char text[4 * VD_ACCEPT_REPLY_MAX + 1];
+    struct vd_out out = vd_out_over(text, sizeof text);
+
+    vd_out_shown(&out, end->said, end->said_len);
+    return vd_out_string(&out);
+}
+
+static void check_end(const struct visit *v, const struct play_end *end, size_t whole_used)
+{
+    if (end->broken)
+        tap_wrong("%s", end->broken);
+    if (end->result != v->end)
+        tap_wrong("ended with %d instead of %d", end->result, v->end);
+    if (strcmp(end->asked, v->asked))
+        tap_wrong("asked '%s' instead of '%s'", end->asked, v->asked);
+    if (end->said_len != v->said_len || memcmp(end->said, v->said, v->said_len))
+        tap_wrong("said %s", shown(end));
+    if (end->result > 0 && end->used != v->heard_len)
+        tap_wrong("%zu bytes were taken of %zu", end->used, v->heard_len);
+    if (end->used > v->heard_len)
+        tap_wrong("early data was taken");
+    if (whole_used != SIZE_MAX && end->used != whole_used)
+        tap_wrong("%zu bytes were taken, %zu of it in one piece", end->used, whole_used);
+}
+
+static size_t play(const struct visit *v, size_t chunk, bool late, size_t whole_used)
+{
+    static struct play_end end;
+    static uint8_t heard[HEARD_MAX + sizeof tunnel];
+    struct play_server how = {
+        .chunk = chunk, .late = late, .login = v->login, .err = v->err, .bound = v->bound};
+    struct vd_accept a;
+    unsigned before = tap_wrongs;
+    size_t len = v->heard_len;
+
+    memcpy(heard, v->heard, len);
+    if (v->end != VD_MORE) {
+        memcpy(heard + len, tunnel, sizeof tunnel);
+        len += sizeof tunnel;
+    }
+    vd_accept_start(&a, v->offers);
+    play_server(&end, &a, heard, len, &how);
+    check_end(v, &end, whole_used);
+    if (tap_wrongs > before)
+        tap_wrong("... in chunks of %zu%s", chunk, late ? ", answered late" : "");
+    return end.used;
+}
+
+static void play_all_ways(const struct visit *v)
+{
+    size_t used;
+
+    tap_begin();
+    used = play(v, PLAY_WHOLE, false, SIZE_MAX);
+    play(v, PLAY_WHOLE, true, used);
+    for (size_t chunk = 1; chunk <= 32; chunk++) {
+        play(v, chunk, false, used);
+        play(v, chunk, true, used);
+    }
+    tap_end(v->name);
+}
+
+/* --- lengths --- */
+
+static char longest[HEARD_MAX];
+
+/* before, n times the filler, after */
+static size_t stretch(const char *before, size_t before_len, char filler, size_t n,
+                      const char *after, size_t after_len)
+{
+    struct vd_out out = vd_out_over(longest, sizeof longest);
+
+    vd_out_bytes(&out, before, before_len);
+    for (size_t i = 0; i < n; i++)
+        vd_out_u8(&out, (uint8_t)filler);
+    vd_out_bytes(&out, after, after_len);
+    return out.len;
+}
+
+/* How it ends, at some chunk sizes, which must agree. */
+static int ends(const char *before, size_t before_len, size_t n, const char *after,
+                size_t after_len)
+{
+    size_t len = stretch(before, before_len, 'x', n, after, after_len);
+    static struct play_end end;
+    int result = 0;
+
+    for (size_t chunk = 1; chunk <= PLAY_WHOLE; chunk *= 16) {
+        struct play_server how = {.chunk = chunk, .login = true};
+        struct vd_accept a;
+
+        vd_accept_start(&a, VD_OFFER_MIXED);
+        play_server(&end, &a, (const uint8_t *)longest, len, &how);
+        if (end.broken || (chunk > 1 && end.result != result))
+            tap_wrong("chunks of %zu: %d, %s", chunk, end.result, end.broken);
+        result = end.result;
+    }
+    if (result == VD_ACCEPT_REQUEST && end.used != len)
+        tap_wrong("%zu bytes were taken of %zu", end.used, len);
+    return result;
+}
+
+static const struct {
+    const char *name;
+    const char *before;
+    size_t before_len;
+    size_t n;
+    const char *after;
+    size_t after_len;
+    int end;
+} lengths[] = {
+    {"socks4: a user of 255 bytes", BYTES("\4\1\0\x50\1\2\3\4"), 255, BYTES("\0"),
+     VD_ACCEPT_REQUEST},
+    {"socks4: a user of 500 bytes", BYTES("\4\1\0\x50\1\2\3\4"), 500, BYTES("\0"),
+     VD_ACCEPT_REQUEST},
+    {"socks4: the longest user", BYTES("\4\1\0\x50\1\2\3\4"), 767, BYTES("\0"), VD_ACCEPT_REQUEST},
+    {"socks4: a longer user", BYTES("\4\1\0\x50\1\2\3\4"), 768, BYTES("\0"), -VD_ERR_TOO_LONG},
+    {"socks4: a user without end", BYTES("\4\1\0\x50\1\2\3\4"), 2000, BYTES("\0"),
+     -VD_ERR_TOO_LONG},
+    {"socks4a: a name of 255 bytes", BYTES("\4\1\0\x50\0\0\0\1\0"), 255, BYTES("\0"),
+     VD_ACCEPT_REQUEST},
+    {"socks4a: a name of 256 bytes", BYTES("\4\1\0\x50\0\0\0\1\0"), 256, BYTES("\0"),
+     -VD_ERR_NAME_FORM},
+    {"socks4a: a name without end", BYTES("\4\1\0\x50\0\0\0\1\0"), 2000, BYTES("\0"),
+     -VD_ERR_TOO_LONG},
+    {"socks5: 255 methods", BYTES("\5\xff"), 254, BYTES("\0\5\1\0\1\1\2\3\4\0\x50"),
+     VD_ACCEPT_REQUEST},
+    {"socks5: a name of 255 bytes", BYTES("\5\1\0\5\1\0\3\xff"), 255, BYTES("\0\x50"),
+     VD_ACCEPT_REQUEST},
+    {"socks5: a user of 255 bytes", BYTES("\5\1\2\1\xff"), 255, BYTES("\1y\5\1\0\1\1\2\3\4\0\x50"),
+     VD_ACCEPT_REQUEST},
+    {"socks5: a password of 255 bytes", BYTES("\5\1\2\1\1y\xff"), 255,
+     BYTES("\5\1\0\1\1\2\3\4\0\x50"), VD_ACCEPT_REQUEST},
+    {"http: a name of 255 bytes", BYTES("CONNECT "), 255, BYTES(":1 HTTP/1.0\n\n"),
+     VD_ACCEPT_REQUEST},
+    {"http: a name of 256 bytes", BYTES("CONNECT "), 256, BYTES(":1 HTTP/1.0\n\n"),
+     -VD_ERR_NAME_FORM},
+    {"http: a name of 2000 bytes", BYTES("CONNECT "), 2000, BYTES(":1 HTTP/1.0\n\n"),
+     -VD_ERR_NAME_FORM},
+    {"http: a long URL", BYTES("GET http://"), 2000, BYTES(" HTTP/1.0\n\n"), -VD_ERR_COMMAND},
+    {"http: letters without end", BYTES("GET"), 70000, BYTES(""), -VD_ERR_COMMAND},
+    {"http: another field of 2000 bytes", BYTES("CONNECT a:1 HTTP/1.0\nCookie: "), 2000,
+     BYTES("\nA: b\n\n"), VD_ACCEPT_REQUEST},
+    {"http: another field, CR LF", BYTES("CONNECT a:1 HTTP/1.0\r\nCookie: "), 2000,
+     BYTES("\r\nA: b\r\n\r\n"), VD_ACCEPT_REQUEST},
+    {"http: a field that just fits", BYTES("CONNECT a:1 HTTP/1.0\nA:"), VD_ACCEPT_LINE_MAX - 2,
+     BYTES("\n\n"), VD_ACCEPT_REQUEST},
+    {"http: a field a byte longer", BYTES("CONNECT a:1 HTTP/1.0\nA:"), VD_ACCEPT_LINE_MAX - 1,
+     BYTES("\n\n"), VD_ACCEPT_REQUEST},
+    {"http: a control byte far behind in a field", BYTES("CONNECT a:1 HTTP/1.0\nA:"), 2000,
+     BYTES("\1\n\n"), -VD_ERR_PROTOCOL},
+    {"http: a bare CR far behind in a field", BYTES("CONNECT a:1 HTTP/1.0\nA:"), 2000,
+     BYTES("\r.\n\n"), -VD_ERR_PROTOCOL},
+    {"http: a line of 2000 bytes without colon", BYTES("CONNECT a:1 HTTP/1.0\n"), 2000,
+     BYTES("\n\n"), -VD_ERR_PROTOCOL},
+    {"http: a Host that just fits", BYTES("CONNECT a:1 HTTP/1.1\nHost:"), VD_ACCEPT_LINE_MAX - 5,
+     BYTES("\n\n"), VD_ACCEPT_REQUEST},
+    {"http: a Host a byte longer", BYTES("CONNECT a:1 HTTP/1.1\nHost:"), VD_ACCEPT_LINE_MAX - 4,
+     BYTES("\n\n"), -VD_ERR_TOO_LONG},
+    {"http: a login of 2000 bytes", BYTES("CONNECT a:1 HTTP/1.0\nProxy-Authorization: Basic "),
+     2000, BYTES("\n\n"), -VD_ERR_TOO_LONG},
+    {"http: two long lengths and chunks",
+     BYTES("CONNECT a:1 HTTP/1.0\nTransfer-Encoding: x\nContent-Length:"), 2000, BYTES("\n\n"),
+     -VD_ERR_PROTOCOL},
+    {"http: a head of 64 KiB", BYTES("CONNECT a:1 HTTP/1.0\nA:"), VD_HEAD_MAX - 25, BYTES("\n\n"),
+     VD_ACCEPT_REQUEST},
+    {"http: a head of a byte more", BYTES("CONNECT a:1 HTTP/1.0\nA:"), VD_HEAD_MAX - 24,
+     BYTES("\n\n"), -VD_ERR_TOO_LONG},
+    {"http: a field without end", BYTES("CONNECT a:1 HTTP/1.0\nA:"), 2 * VD_HEAD_MAX, BYTES(""),
+     -VD_ERR_TOO_LONG},
+};
+
+static void play_lengths(void)
+{
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        int r;
+
+        tap_begin();
+        r = ends(lengths[i].before, lengths[i].before_len, lengths[i].n, lengths[i].after,
+                 lengths[i].after_len);
+        if (r != lengths[i].end)
+            tap_wrong("ended with %d instead of %d", r, lengths[i].end);
+        tap_end(lengths[i].name);
+    }
+}
+
+/* The longest Basic login that RFC 1929 could carry as well, and one that it could not. */
+static void long_login(size_t user_len, size_t password_len, bool fits)
+{
+    uint8_t pair[1024], head[2048];
+    struct vd_out out = vd_out_over(head, sizeof head);
+    struct vd_accept a;
+    size_t used;
+    int r;
+
+    memset(pair, 'u', user_len);
+    pair[user_len] = ':';
+    memset(pair + user_len + 1, 'p', password_len);
+    vd_out_text(&out, "CONNECT a.b:80 HTTP/1.0\r\nProxy-Authorization: Basic ");
+    vd_out_base64(&out, pair, user_len + 1 + password_len);
+    vd_out_text(&out, "\r\n\r\n");
+    vd_accept_start(&a, LOCKED);
+    r = vd_accept_feed(&a, guard_put(head, out.len), out.len, &used);
+    tap_ok(fits ? r == VD_ACCEPT_LOGIN && a.user_len == user_len && a.password_len == password_len
+                : r == -VD_ERR_LOGIN,
+           "http: a login of %zu and %zu bytes", user_len, password_len);
+}
+
+/* --- what remains in the state --- */
+
+static void names_and_users(void)
+{
+    static const struct {
+        const char *heard;
+        size_t len;
+        const char *name, *user;
+    } rows[] = {
+        {BYTES(""), "unknown", ""},
+        {BYTES("\4\1\0\x50\xc0\0\2\1"
+               "fred\0"),
+         "SOCKS4", "fred"},
+        {BYTES("\4\1\0\x50\0\0\0\1"
+               "fred\0a.b\0"),
+         "SOCKS4a", "fred"},
+        {BYTES("\5\1\2\1\5alice\6secret"), "SOCKS5", "alice"},
+        {BYTES("CONNECT a.b:80 HTTP/1.0\r\nProxy-Authorization: Basic YWxpY2U6c2VjcmV0\r\n\r\n"),
+         "HTTP", "alice"},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct vd_accept a;
+        size_t used;
+
+        vd_accept_start(&a, VD_OFFER_MIXED);
+        vd_accept_feed(&a, (const uint8_t *)rows[i].heard, rows[i].len, &used);
+        tap_ok(!strcmp(vd_accept_name(&a), rows[i].name) && !strcmp(a.user, rows[i].user),
+               "%s and its user", rows[i].name);
+    }
+}
+
+static void user_is_cut(void)
+{
+    size_t len = stretch(BYTES("\4\1\0\x50\1\2\3\4"), 'x', 300, BYTES("\0"));
+    struct vd_accept a;
+    size_t used;
+
+    vd_accept_start(&a, VD_OFFER_MIXED);
+    tap_ok(vd_accept_feed(&a, (const uint8_t *)longest, len, &used) == VD_ACCEPT_REQUEST &&
+               a.user_len == 255 && strlen(a.user) == 255,
+           "socks4: a longer user is cut at 255");
+}
+
+/* A state that is kept for long must not hold a password that was judged. */
+static void no_secret_stays(const char *name, const char *heard, size_t len, bool ok)
+{
+    struct vd_accept a;
+    size_t used;
+    int r;
+
+    vd_accept_start(&a, LOCKED);
+    r = vd_accept_feed(&a, (const uint8_t *)heard, len, &used);
+    tap_begin();
+    if (r != VD_ACCEPT_LOGIN || !memmem(&a, sizeof a, "secret", 6))
+        tap_wrong("no login was seen");
+    vd_accept_login(&a, ok);
+    if (memmem(&a, sizeof a, "secret", 6) || memmem(&a, sizeof a, "c2VjcmV0", 8))
+        tap_wrong("the password is still there");
+    tap_end(name);
+}
+
+static void secrets(void)
+{
+    static const char socks5[] = "\5\1\2\1\5alice\6secret";
+    static const char http[] = "CONNECT a.b:80 HTTP/1.0\r\n"
+                               "Proxy-Authorization: Basic YWxpY2U6c2VjcmV0\r\n\r\n";
+
+    no_secret_stays("socks5: a password that was right is wiped", BYTES(socks5), true);
+    no_secret_stays("socks5: a password that was wrong is wiped", BYTES(socks5), false);
+    no_secret_stays("http: a password that was right is wiped", BYTES(http), true);
+    no_secret_stays("http: a password that was wrong is wiped", BYTES(http), false);
+}
+
+/* --- every answer --- */
+
+/* VD_ACCEPT_REPLY_MAX holds every answer, and no refusal may look like a yes. */
+static void every_reason(const char *name, const char *heard, size_t len)
+{
+    tap_begin();
+    for (int err = VD_ERR_REFUSED; err < VD_ERR_COUNT; err++) {
+        uint8_t buf[VD_ACCEPT_REPLY_MAX];
+        struct vd_accept a;
+        size_t used;
+
+        vd_accept_start(&a, VD_OFFER_MIXED);
+        if (vd_accept_feed(&a, (const uint8_t *)heard, len, &used) != VD_ACCEPT_REQUEST)
+            tap_wrong("no request");
+        vd_accept_reply(&a, err % 2 ? err : -err, NULL);
+        if (vd_accept_pending(&a, buf, sizeof buf) < 8)
+            tap_wrong("reason %d gives no answer", err);
+        if (memmem(buf, sizeof buf, "200 C", 5) || !memcmp(buf, "\5\0\5\0", 4) ||
+            !memcmp(buf, "\0\x5a", 2))
+            tap_wrong("reason %d looks like a yes", err);
+        if (vd_accept_feed(&a, (const uint8_t *)"x", 1, &used) != -err || used != 0)
+            tap_wrong("reason %d is forgotten", err);
+    }
+    tap_end(name);
+}
+
+static void longest_answer(void)
+{
+    struct vd_endpoint bound = {.port = 1, .name_len = VD_NAME_MAX};
+    uint8_t buf[VD_ACCEPT_REPLY_MAX];
+    struct vd_accept a;
+    size_t used;
+
+    memset(bound.name, 'x', VD_NAME_MAX);
+    vd_accept_start(&a, LOCKED);
+    vd_accept_feed(&a, (const uint8_t *)"\5\1\2\1\1u\1p", 8, &used);
+    vd_accept_login(&a, true);
+    vd_accept_feed(&a, (const uint8_t *)"\5\1\0\1\1\2\3\4\0\1", 10, &used);
+    vd_accept_reply(&a, VD_OK, &bound);
+    tap_ok(vd_accept_pending(&a, buf, sizeof buf) == 2 + 2 + 4 + 1 + 255 + 2,
+           "socks5: the longest answer fits");
+}
+
+int main(void)
+{
+    for (size_t i = 0; i < visit_count; i++)
+        play_all_ways(&visits[i]);
+    play_lengths();
+    long_login(255, 255, true);
+    long_login(0, 255, true);
+    long_login(256, 1, false);
+    long_login(1, 256, false);
+    long_login(300, 300, false);
+    names_and_users();
+    user_is_cut();
+    secrets();
+    every_reason("socks4: every reason", BYTES("\4\1\0\x50\1\2\3\4\0"));
+    every_reason("socks5: every reason", BYTES("\5\1\0\5\1\0\1\1\2\3\4\0\1"));
+    every_reason("http: every reason", BYTES("CONNECT a.b:80 HTTP/1.0\r\n\r\n"));
+    longest_answer();
+    return tap_done();
+}
