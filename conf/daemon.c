@@ -1,0 +1,260 @@
+#include "conf/daemon.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/file.h"
+#include "conf/value.h"
+
+static cfg_opt_t listen_options[] = {VD_CONF_WORD("url"), CFG_END()};
+static cfg_opt_t access_options[] = {VD_CONF_WORDS("from"), VD_CONF_WORDS("to"),
+                                     VD_CONF_WORDS("commands"), VD_CONF_WORDS("users"), CFG_END()};
+static cfg_opt_t upstream_options[] = {VD_CONF_WORDS("hops"), VD_CONF_WORD("mode"),
+                                       VD_CONF_WORD("pick"), CFG_END()};
+static cfg_opt_t timeouts_options[] = {VD_CONF_WORD("handshake"), VD_CONF_WORD("connect"),
+                                       VD_CONF_WORD("idle"),      VD_CONF_WORD("half_closed"),
+                                       VD_CONF_WORD("drain"),     CFG_END()};
+static cfg_opt_t options[] = {VD_CONF_TITLED("listen", listen_options),
+                              VD_CONF_TITLED("proxy", vd_conf_proxy_options),
+                              VD_CONF_TITLED("allow", access_options),
+                              VD_CONF_TITLED("deny", access_options),
+                              VD_CONF_PLAIN("upstream", upstream_options),
+                              VD_CONF_PLAIN("timeouts", timeouts_options),
+                              VD_CONF_WORD("users"),
+                              VD_CONF_WORD("workers"),
+                              VD_CONF_WORD("sessions"),
+                              VD_CONF_WORD("log_format"),
+                              CFG_END()};
+
+static const char *const later[] = {"proxy_protocol", "targets", "balance",    "resolver", "mark",
+                                    "user",           "admin",   "udp_filter", "dns",      NULL};
+
+void vd_conf_daemon_init(struct vd_conf_daemon *c)
+{
+    *c = (struct vd_conf_daemon){
+        .handshake_ms = 10 * 1000,
+        .connect_ms = 30 * 1000,
+        .idle_ms = 3600 * 1000,
+        .half_closed_ms = 300 * 1000,
+        .drain_ms = 30 * 1000,
+    };
+}
+
+static int needs(struct vd_conf_file *f, const struct vd_conf_section *section, const char *what,
+                 const char *allowed)
+{
+    char *error = NULL;
+    const char *title = section->cfg->title ? section->cfg->title : "";
+
+    vd_conf_wrong(&error, "%s `%s` has no %s; allowed: %s", section->cfg->name, title, what,
+                  allowed);
+    return vd_conf_file_wrong(f, section->line, error);
+}
+
+/* --- sections -------------------------------------------------------------------------------- */
+
+static int read_listen(struct vd_conf_daemon *c, struct vd_conf_file *f,
+                       const struct vd_conf_section *section)
+{
+    const struct vd_conf_word *url = vd_conf_file_get(section->cfg, "url", 0);
+    char *error = NULL;
+
+    if (!url)
+        return needs(f, section, "url", "url = \"mixed://127.0.0.1:1080\"");
+    if (vd_conf_daemon_add_listen(c, url->text, &error) < 0)
+        return vd_conf_file_wrong(f, url->line, error);
+
+    char *title = strdup(section->cfg->title);
+    if (!title)
+        return vd_conf_file_wrong(f, section->line, NULL);
+    free(c->listens[c->listen_count - 1].title);
+    c->listens[c->listen_count - 1].title = title;
+    return 0;
+}
+
+static int read_commands(struct vd_conf_file *f, cfg_t *cfg, struct vd_conf_access *access)
+{
+    for (unsigned i = 0; i < cfg_size(cfg, "commands"); i++) {
+        const struct vd_conf_word *word = vd_conf_file_get(cfg, "commands", i);
+        char *error = NULL;
+        if (vd_conf_access_add_command(access, word->text, &error) < 0)
+            return vd_conf_file_wrong(f, word->line, error);
+    }
+    return 0;
+}
+
+static int read_users(struct vd_conf_file *f, cfg_t *cfg, struct vd_conf_access *access)
+{
+    for (unsigned i = 0; i < cfg_size(cfg, "users"); i++) {
+        const struct vd_conf_word *word = vd_conf_file_get(cfg, "users", i);
+        char *error = NULL;
+        if (vd_conf_access_add_user(access, word->text, &error) < 0)
+            return vd_conf_file_wrong(f, word->line, error);
+    }
+    return 0;
+}
+
+/* A list that was given empty would match nothing, or everything: nobody can mean it. */
+static int refuse_empty_lists(struct vd_conf_file *f, const struct vd_conf_section *section)
+{
+    static const char *const lists[] = {"from", "to", "commands", "users"};
+
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        bool given = vd_conf_file_has(section->cfg, lists[i]);
+        if (given && cfg_size(section->cfg, lists[i]) == 0) {
+            char *error = NULL;
+            vd_conf_wrong(&error,
+                          "empty list `%s` in %s `%s`; allowed: one value or more, or no "
+                          "`%s` at all",
+                          lists[i], section->cfg->name, section->cfg->title, lists[i]);
+            return vd_conf_file_wrong(f, section->line, error);
+        }
+    }
+    return 0;
+}
+
+static int read_access(struct vd_conf_daemon *c, struct vd_conf_file *f,
+                       const struct vd_conf_section *section)
+{
+    cfg_t *cfg = section->cfg;
+    enum vd_access verdict = strcmp(cfg->name, "allow") ? VD_DENY : VD_ALLOW;
+    struct vd_conf_access *access = vd_conf_daemon_new_access(c, verdict, cfg->title);
+
+    if (!access)
+        return vd_conf_file_wrong(f, section->line, strdup("out of memory"));
+    if (refuse_empty_lists(f, section) < 0 ||
+        vd_conf_file_patterns(f, cfg, "from", &access->from, &access->from_count) < 0 ||
+        vd_conf_file_patterns(f, cfg, "to", &access->to, &access->to_count) < 0 ||
+        read_commands(f, cfg, access) < 0)
+        return -1;
+    return read_users(f, cfg, access);
+}
+
+static int read_timeouts(struct vd_conf_daemon *c, struct vd_conf_file *f,
+                         const struct vd_conf_section *section)
+{
+    const struct {
+        const char *name;
+        uint32_t *ms;
+    } times[] = {{"handshake", &c->handshake_ms},
+                 {"connect", &c->connect_ms},
+                 {"idle", &c->idle_ms},
+                 {"half_closed", &c->half_closed_ms},
+                 {"drain", &c->drain_ms}};
+
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++)
+        if (vd_conf_file_seconds(f, section->cfg, times[i].name, times[i].ms) < 0)
+            return -1;
+    return 0;
+}
+
+static int read_upstream(struct vd_conf_daemon *c, struct vd_conf_file *f,
+                         const struct vd_conf_section *section)
+{
+    c->upstream.hop_count = 0;
+    return vd_conf_file_chain(f, section, &c->upstream);
+}
+
+static int ignore(struct vd_conf_daemon *c, struct vd_conf_file *f,
+                  const struct vd_conf_section *section)
+{
+    (void)c, (void)f, (void)section;
+    return 0;
+}
+
+static const struct {
+    const char *kind;
+    int (*read)(struct vd_conf_daemon *, struct vd_conf_file *, const struct vd_conf_section *);
+} kinds[] = {{"listen", read_listen},     {"allow", read_access},
+             {"deny", read_access},       {"upstream", read_upstream},
+             {"timeouts", read_timeouts}, {"proxy", ignore /* read where hops name them */}};
+
+static int read_section(struct vd_conf_daemon *c, struct vd_conf_file *f,
+                        const struct vd_conf_section *section)
+{
+    size_t i = 0;
+    while (strcmp(kinds[i].kind, section->cfg->name))
+        i++;
+    return kinds[i].read(c, f, section);
+}
+
+/* --- the file -------------------------------------------------------------------------------- */
+
+static int read_users_file(struct vd_conf_daemon *c, struct vd_conf_file *f)
+{
+    const struct vd_conf_word *users = vd_conf_file_get(f->root, "users", 0);
+    char *error = NULL;
+
+    if (users && vd_conf_daemon_add_users(c, users->text, &error) < 0)
+        return vd_conf_file_wrong(f, users->line, error);
+    return 0;
+}
+
+static int read_options(struct vd_conf_daemon *c, struct vd_conf_file *f)
+{
+    int format = c->log_json;
+
+    if (read_users_file(c, f) < 0 ||
+        vd_conf_file_number(f, f->root, "workers", 1, 1024, &c->workers) < 0 ||
+        vd_conf_file_number(f, f->root, "sessions", 1, 10000000, &c->sessions_max) < 0 ||
+        vd_conf_file_choice(f, f->root, "log_format", vd_conf_log_formats, &format) < 0)
+        return -1;
+    c->log_json = format;
+    return 0;
+}
+
+static int read_all(struct vd_conf_daemon *c, struct vd_conf_file *f, bool *passwords)
+{
+    if (vd_conf_file_proxies(f, passwords) < 0)
+        return -1;
+    for (size_t i = 0; i < f->section_count; i++)
+        if (read_section(c, f, &f->sections[i]) < 0)
+            return -1;
+    for (size_t i = 0; i < c->upstream.hop_count; i++)
+        *passwords |= c->upstream.hops[i].password_len > 0;
+    return read_options(c, f);
+}
+
+int vd_conf_daemon_read(struct vd_conf_daemon *c, const char *path, char **error, char **warning)
+{
+    struct vd_conf_file f;
+    bool passwords = false;
+
+    *error = *warning = NULL;
+    int result = vd_conf_file_read(&f, path, options, later);
+    if (result == 0)
+        result = read_all(c, &f, &passwords);
+    if (result == 0)
+        *warning = vd_conf_file_warning(&f, passwords);
+    *error = f.error;
+    vd_conf_file_close(&f);
+    return result;
+}
+
+static void free_access(struct vd_conf_access *access)
+{
+    for (size_t i = 0; i < access->user_count; i++)
+        free(access->users[i]);
+    free(access->users);
+    free(access->from);
+    free(access->to);
+    free(access->title);
+}
+
+void vd_conf_daemon_free(struct vd_conf_daemon *c)
+{
+    for (size_t i = 0; i < c->listen_count; i++)
+        free(c->listens[i].title);
+    for (size_t i = 0; i < c->user_count; i++) {
+        free(c->users[i].name);
+        free(c->users[i].password);
+        free(c->users[i].hash);
+    }
+    for (size_t i = 0; i < c->access_count; i++)
+        free_access(&c->access[i]);
+    free(c->listens);
+    free(c->users);
+    free(c->access);
+    free(c->upstream.title);
+    *c = (struct vd_conf_daemon){.listens = NULL};
+}

@@ -1,0 +1,85 @@
+/*
+ * conf/daemon: viaductd.conf as a struct.
+ *
+ * The manner of conf/client.h holds. What the file does not say is left at its default by
+ * vd_conf_daemon_init, so that the command line and the file fill in the same struct.
+ */
+#ifndef VD_CONF_DAEMON_H
+#define VD_CONF_DAEMON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "conf/client.h"
+#include "proto/pattern.h"
+#include "proto/url.h"
+
+enum vd_listen_kind { VD_LISTEN_MIXED, VD_LISTEN_SOCKS, VD_LISTEN_HTTP };
+
+struct vd_conf_listen {
+    char *title;
+    enum vd_listen_kind kind;
+    struct vd_endpoint at; /* an address, or a name that is resolved at start; port 0 allowed */
+};
+
+struct vd_conf_user {
+    char *name;
+    char *password; /* plain (from the command line), or NULL */
+    char *hash;     /* crypt(3), from a users file, or NULL */
+};
+
+/* allow and deny: what is not said matches everything. */
+enum vd_access { VD_ALLOW, VD_DENY };
+struct vd_conf_access {
+    char *title;
+    enum vd_access verdict;
+    struct vd_pattern *from, *to;
+    size_t from_count, to_count;
+    unsigned commands; /* bits 1 << enum vd_command; 0: all */
+    char **users;
+    size_t user_count;
+};
+
+struct vd_conf_daemon {
+    struct vd_conf_listen *listens;
+    size_t listen_count;
+    struct vd_conf_user *users;
+    size_t user_count;
+    struct vd_conf_access *access; /* in order, first match counts */
+    size_t access_count;
+    struct vd_conf_chain upstream; /* hop_count 0: direct */
+    bool log_json;
+    unsigned workers;        /* 0: one per core */
+    uint32_t handshake_ms;   /* until the request is whole; default 10 s */
+    uint32_t connect_ms;     /* resolve, dial and upstream; default 30 s */
+    uint32_t idle_ms;        /* tunnel without data; default 3600 s */
+    uint32_t half_closed_ms; /* one direction ended; default 300 s */
+    uint32_t drain_ms;       /* SIGTERM; default 30 s */
+    uint32_t sessions_max;   /* per worker; 0: as many as descriptors allow */
+};
+
+void vd_conf_daemon_init(struct vd_conf_daemon *c);
+/* Adds what `path` says. 0, or -1 with *error; *warning as in conf/client.h. */
+int vd_conf_daemon_read(struct vd_conf_daemon *c, const char *path, char **error, char **warning);
+void vd_conf_daemon_free(struct vd_conf_daemon *c);
+
+/* One value each, for the command line: 0, or -1 with *error saying what is allowed. A rule is a
+ * row of words: [from=]PATTERN[,PATTERN...], to=PATTERN[,...], commands=connect[,bind,associate],
+ * users=NAME[,...]; all of them must fit. A users file has lines NAME:HASH, of crypt(3), and
+ * comments that begin with #. */
+int vd_conf_daemon_add_listen(struct vd_conf_daemon *c, const char *url, char **error);
+int vd_conf_daemon_add_user(struct vd_conf_daemon *c, const char *name_password, char **error);
+int vd_conf_daemon_add_users(struct vd_conf_daemon *c, const char *path, char **error);
+int vd_conf_daemon_add_access(struct vd_conf_daemon *c, enum vd_access verdict, const char *rule,
+                              char **error);
+int vd_conf_daemon_add_hop(struct vd_conf_daemon *c, const char *url, char **error);
+
+/* A rule behind the others, which may move, that matches everything so far; NULL: no memory. */
+struct vd_conf_access *vd_conf_daemon_new_access(struct vd_conf_daemon *c, enum vd_access verdict,
+                                                 const char *title);
+/* Words of the lists `commands` and `users`. */
+int vd_conf_access_add_command(struct vd_conf_access *access, const char *text, char **error);
+int vd_conf_access_add_user(struct vd_conf_access *access, const char *name, char **error);
+
+#endif

@@ -1,0 +1,321 @@
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/daemon.h"
+#include "conf/value.h"
+#include "proto/bytes.h"
+#include "proto/shake.h"
+
+static int out_of_memory(char **error)
+{
+    return vd_conf_wrong(error, "out of memory");
+}
+
+/* --- listeners ------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *prefix;
+    enum vd_listen_kind kind;
+    uint16_t port;
+} kinds[] = {{"mixed://", VD_LISTEN_MIXED, 1080},
+             {"socks://", VD_LISTEN_SOCKS, 1080},
+             {"http://", VD_LISTEN_HTTP, 8080}};
+
+static const char *const later_kinds[] = {"https://", "redirect://", "tproxy://", "forward://",
+                                          "unix:"};
+
+static int refuse_later(const char *url, char **error)
+{
+    for (size_t i = 0; i < sizeof later_kinds / sizeof *later_kinds; i++)
+        if (!strncmp(url, later_kinds[i], strlen(later_kinds[i])))
+            return vd_conf_wrong(error,
+                                 "the listener `%s` is not served by this version; allowed: "
+                                 "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT",
+                                 url);
+    return 0;
+}
+
+/* As vd_endpoint_read, but a listener may leave its port to the kernel: 0. */
+static int read_place(struct vd_endpoint *at, const char *text, uint16_t port)
+{
+    size_t len = strlen(text);
+
+    if (len < 3 || strcmp(text + len - 2, ":0") || text[len - 3] == ':')
+        return vd_endpoint_read(at, text, len, port);
+    int result = vd_endpoint_read_host(at, text, len - 2);
+    at->port = 0;
+    return result;
+}
+
+static int read_listen(struct vd_conf_listen *listen, const char *url, char **error)
+{
+    const char *place = url;
+    uint16_t port = kinds[0].port;
+
+    if (refuse_later(url, error) < 0)
+        return -1;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (!strncmp(url, kinds[i].prefix, strlen(kinds[i].prefix))) {
+            place = url + strlen(kinds[i].prefix);
+            port = kinds[i].port;
+            listen->kind = kinds[i].kind;
+        }
+    if (strchr(place, '/') || read_place(&listen->at, place, port) < 0)
+        return vd_conf_wrong(error,
+                             "bad listener `%s`; allowed: [mixed://]HOST:PORT, "
+                             "socks://HOST:PORT, http://HOST:PORT, port 0 to 65535",
+                             url);
+    return 0;
+}
+
+int vd_conf_daemon_add_listen(struct vd_conf_daemon *c, const char *url, char **error)
+{
+    struct vd_conf_listen listen = {.kind = VD_LISTEN_MIXED};
+
+    if (read_listen(&listen, url, error) < 0)
+        return -1;
+    struct vd_conf_listen *more = reallocarray(c->listens, c->listen_count + 1, sizeof *more);
+    if (!more)
+        return out_of_memory(error);
+    c->listens = more;
+    listen.title = strdup(url);
+    if (!listen.title)
+        return out_of_memory(error);
+    more[c->listen_count++] = listen;
+    return 0;
+}
+
+/* --- users ----------------------------------------------------------------------------------- */
+
+/* `secret` NULL: no memory. Takes nothing; copies. */
+static int add_user(struct vd_conf_daemon *c, const char *name, size_t name_len, const char *secret,
+                    bool hashed, char **error)
+{
+    for (size_t i = 0; i < c->user_count; i++)
+        if (strlen(c->users[i].name) == name_len && !memcmp(c->users[i].name, name, name_len))
+            return vd_conf_wrong(error, "user `%.*s` is given twice", (int)name_len, name);
+
+    struct vd_conf_user *more = reallocarray(c->users, c->user_count + 1, sizeof *more);
+    if (!more)
+        return out_of_memory(error);
+    c->users = more;
+    struct vd_conf_user user = {.name = strndup(name, name_len)};
+    char *copy = strdup(secret);
+    if (!user.name || !copy) {
+        free(user.name);
+        free(copy);
+        return out_of_memory(error);
+    }
+    *(hashed ? &user.hash : &user.password) = copy;
+    more[c->user_count++] = user;
+    return 0;
+}
+
+int vd_conf_daemon_add_user(struct vd_conf_daemon *c, const char *name_password, char **error)
+{
+    const char *colon = strchr(name_password, ':');
+    size_t len = colon ? (size_t)(colon - name_password) : 0;
+
+    if (!colon || len == 0 || len > VD_LOGIN_MAX || !colon[1] || strlen(colon + 1) > VD_LOGIN_MAX)
+        return vd_conf_wrong(error, "bad user `%.*s%s`; allowed: NAME:PASSWORD, 1 to %d bytes each",
+                             colon ? (int)len : 0, name_password, colon ? ":***" : "***",
+                             VD_LOGIN_MAX);
+    return add_user(c, name_password, len, colon + 1, false, error);
+}
+
+/* What crypt(5) can check against: $id$..., or the 13 bytes of traditional DES. */
+static bool is_hash(const char *text)
+{
+    const char *letters = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    size_t len = strlen(text);
+
+    if (text[0] == '$')
+        return len > 8 && strchr(text + 1, '$') && strspn(text, "$,=-") <= 1 &&
+               !strpbrk(text, ":;*!\\ \t");
+    return len == 13 && strspn(text, letters) == len;
+}
+
+static int add_line(struct vd_conf_daemon *c, const char *path, int number, char *line,
+                    char **error)
+{
+    char *wrong = NULL;
+    line[strcspn(line, "\r\n")] = 0;
+    const char *colon = strchr(line, ':');
+    size_t len = colon ? (size_t)(colon - line) : 0;
+
+    if (!line[0] || line[0] == '#')
+        return 0;
+    if (len == 0 || len > VD_LOGIN_MAX)
+        return vd_conf_wrong(error,
+                             "%s:%d: bad line `%.*s`; allowed: NAME:HASH, NAME of 1 to %d "
+                             "bytes",
+                             path, number, (int)len, line, VD_LOGIN_MAX);
+    if (!is_hash(colon + 1))
+        return vd_conf_wrong(error,
+                             "%s:%d: the password of `%.*s` is not a crypt(3) hash; allowed: "
+                             "what `openssl passwd -6` prints",
+                             path, number, (int)len, line);
+    if (add_user(c, line, len, colon + 1, true, &wrong) < 0) {
+        vd_conf_wrong(error, "%s:%d: %s", path, number, wrong ? wrong : "out of memory");
+        free(wrong);
+        return -1;
+    }
+    return 0;
+}
+
+int vd_conf_daemon_add_users(struct vd_conf_daemon *c, const char *path, char **error)
+{
+    FILE *file = fopen(path, "re");
+    char *line = NULL;
+    size_t cap = 0;
+    int result = 0;
+
+    if (!file)
+        return vd_conf_wrong(error, "users file `%s`: %s", path, strerror(errno));
+    for (int number = 1; result == 0; number++) {
+        ssize_t len = getline(&line, &cap, file);
+        if (len < 0)
+            break;
+        if (strlen(line) != (size_t)len)
+            result = vd_conf_wrong(error, "%s:%d: NUL byte; allowed: NAME:HASH", path, number);
+        else
+            result = add_line(c, path, number, line, error);
+    }
+    if (result == 0 && ferror(file))
+        result = vd_conf_wrong(error, "users file `%s`: cannot be read", path);
+    free(line);
+    fclose(file);
+    return result;
+}
+
+/* --- allow and deny -------------------------------------------------------------------------- */
+
+struct vd_conf_access *vd_conf_daemon_new_access(struct vd_conf_daemon *c, enum vd_access verdict,
+                                                 const char *title)
+{
+    struct vd_conf_access *more = reallocarray(c->access, c->access_count + 1, sizeof *more);
+    if (!more)
+        return NULL;
+    c->access = more;
+    more += c->access_count;
+    *more = (struct vd_conf_access){.title = strdup(title), .verdict = verdict};
+    if (!more->title)
+        return NULL;
+    c->access_count++;
+    return more;
+}
+
+int vd_conf_access_add_command(struct vd_conf_access *access, const char *text, char **error)
+{
+    static const char *const words[] = {"connect", "bind", "associate", NULL};
+    static const enum vd_command commands[] = {VD_CONNECT, VD_BIND, VD_ASSOCIATE};
+    int index = vd_conf_choice("command", words, text, error);
+
+    if (index < 0)
+        return -1;
+    access->commands |= 1U << commands[index];
+    return 0;
+}
+
+int vd_conf_access_add_user(struct vd_conf_access *access, const char *name, char **error)
+{
+    if (!name[0] || strlen(name) > VD_LOGIN_MAX)
+        return vd_conf_wrong(error, "bad user `%s`; allowed: a name of 1 to %d bytes", name,
+                             VD_LOGIN_MAX);
+
+    char **more = reallocarray(access->users, access->user_count + 1, sizeof *more);
+    if (!more)
+        return out_of_memory(error);
+    access->users = more;
+    more[access->user_count] = strdup(name);
+    if (!more[access->user_count])
+        return out_of_memory(error);
+    access->user_count++;
+    return 0;
+}
+
+static int add_pattern(struct vd_pattern **patterns, size_t *count, const char *text, char **error)
+{
+    struct vd_pattern *more = reallocarray(*patterns, *count + 1, sizeof *more);
+    if (!more)
+        return out_of_memory(error);
+    *patterns = more;
+    if (vd_conf_pattern(&more[*count], text, error) < 0)
+        return -1;
+    ++*count;
+    return 0;
+}
+
+/* One value of KEY=VALUE. */
+static int add_value(struct vd_conf_access *access, const char *key, const char *value,
+                     char **error)
+{
+    if (!strcmp(key, "from"))
+        return add_pattern(&access->from, &access->from_count, value, error);
+    if (!strcmp(key, "to"))
+        return add_pattern(&access->to, &access->to_count, value, error);
+    if (!strcmp(key, "commands"))
+        return vd_conf_access_add_command(access, value, error);
+    if (!strcmp(key, "users"))
+        return vd_conf_access_add_user(access, value, error);
+    return vd_conf_wrong(error, "unknown part `%s` of a rule; allowed: from, to, commands, users",
+                         key);
+}
+
+/* One word of a rule, in place: KEY=VALUE[,VALUE...], or a pattern for `from`. */
+static int add_word(struct vd_conf_access *access, char *word, char **error)
+{
+    const char *key = "from";
+    char *equal = strchr(word, '=');
+    char *rest = word;
+    char *value;
+
+    if (equal) {
+        *equal = 0;
+        key = word;
+        rest = equal + 1;
+    }
+    if (!*rest)
+        return vd_conf_wrong(error, "nothing behind `%s=`; allowed: VALUE[,VALUE...]", key);
+    while ((value = strsep(&rest, ",")))
+        if (add_value(access, key, value, error) < 0)
+            return -1;
+    return 0;
+}
+
+int vd_conf_daemon_add_access(struct vd_conf_daemon *c, enum vd_access verdict, const char *rule,
+                              char **error)
+{
+    struct vd_conf_access *access = vd_conf_daemon_new_access(c, verdict, rule);
+    char *copy = strdup(rule), *rest = copy, *word;
+    int result = access && copy ? 0 : out_of_memory(error);
+    size_t words = 0;
+
+    while (result == 0 && (word = strsep(&rest, " \t"))) {
+        if (!*word)
+            continue;
+        words++;
+        result = add_word(access, word, error);
+    }
+    if (result == 0 && words == 0)
+        result = vd_conf_wrong(error, "empty rule; allowed: [from=]PATTERN, to=PATTERN, "
+                                      "commands=connect, users=NAME");
+    free(copy);
+    return result;
+}
+
+/* --- upstream -------------------------------------------------------------------------------- */
+
+int vd_conf_daemon_add_hop(struct vd_conf_daemon *c, const char *url, char **error)
+{
+    struct vd_conf_chain *upstream = &c->upstream;
+
+    if (upstream->hop_count == VD_HOPS_MAX)
+        return vd_conf_wrong(error, "too many hops; allowed: up to %d", VD_HOPS_MAX);
+    if (vd_conf_hop(&upstream->hops[upstream->hop_count], url, error) < 0)
+        return -1;
+    upstream->hop_count++;
+    return 0;
+}

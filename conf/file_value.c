@@ -1,0 +1,194 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/file.h"
+#include "conf/value.h"
+#include "proto/bytes.h"
+
+cfg_opt_t vd_conf_proxy_options[] = {VD_CONF_WORD("url"), VD_CONF_WORD("timeout"), CFG_END()};
+cfg_opt_t vd_conf_chain_options[] = {VD_CONF_WORDS("hops"), VD_CONF_WORD("mode"),
+                                     VD_CONF_WORD("pick"), CFG_END()};
+
+const struct vd_conf_word *vd_conf_file_get(cfg_t *section, const char *name, unsigned index)
+{
+    return index < cfg_size(section, name) ? cfg_getnptr(section, name, index) : NULL;
+}
+
+bool vd_conf_file_has(cfg_t *section, const char *name)
+{
+    return cfg_getopt(section, name)->flags & CFGF_MODIFIED;
+}
+
+int vd_conf_file_choice(struct vd_conf_file *f, cfg_t *section, const char *name,
+                        const char *const *words, int *index)
+{
+    const struct vd_conf_word *word = vd_conf_file_get(section, name, 0);
+    if (!word)
+        return 0;
+
+    char *error = NULL;
+    int found = vd_conf_choice(name, words, word->text, &error);
+    if (found < 0)
+        return vd_conf_file_wrong(f, word->line, error);
+    *index = found;
+    return 0;
+}
+
+int vd_conf_file_seconds(struct vd_conf_file *f, cfg_t *section, const char *name, uint32_t *ms)
+{
+    const struct vd_conf_word *word = vd_conf_file_get(section, name, 0);
+    char *error = NULL;
+
+    if (word && vd_conf_seconds(ms, name, word->text, &error) < 0)
+        return vd_conf_file_wrong(f, word->line, error);
+    return 0;
+}
+
+int vd_conf_file_number(struct vd_conf_file *f, cfg_t *section, const char *name, uint32_t least,
+                        uint32_t most, uint32_t *value)
+{
+    const struct vd_conf_word *word = vd_conf_file_get(section, name, 0);
+    char *error = NULL;
+
+    if (word && vd_conf_number(value, name, word->text, least, most, &error) < 0)
+        return vd_conf_file_wrong(f, word->line, error);
+    return 0;
+}
+
+int vd_conf_file_patterns(struct vd_conf_file *f, cfg_t *section, const char *name,
+                          struct vd_pattern **patterns, size_t *count)
+{
+    unsigned size = cfg_size(section, name);
+
+    *count = 0;
+    *patterns = size ? calloc(size, sizeof **patterns) : NULL;
+    if (size && !*patterns)
+        return vd_conf_file_wrong(f, section->line, strdup("out of memory"));
+    for (unsigned i = 0; i < size; i++) {
+        const struct vd_conf_word *word = vd_conf_file_get(section, name, i);
+        char *error = NULL;
+        if (vd_conf_pattern(&(*patterns)[i], word->text, &error) < 0)
+            return vd_conf_file_wrong(f, word->line, error);
+        ++*count;
+    }
+    return 0;
+}
+
+/* --- hops ------------------------------------------------------------------------------------ */
+
+static cfg_t *find_proxy(struct vd_conf_file *f, const char *title)
+{
+    for (size_t i = 0; i < f->section_count; i++)
+        if (!strcmp(f->sections[i].cfg->name, "proxy") && !strcmp(f->sections[i].cfg->title, title))
+            return f->sections[i].cfg;
+    return NULL;
+}
+
+static int unknown_proxy(struct vd_conf_file *f, const struct vd_conf_word *word)
+{
+    char list[512];
+    struct vd_out out = vd_out_over(list, sizeof list);
+    char *error = NULL;
+
+    for (size_t i = 0; i < f->section_count; i++)
+        if (!strcmp(f->sections[i].cfg->name, "proxy")) {
+            vd_out_text(&out, f->sections[i].cfg->title);
+            vd_out_text(&out, ", ");
+        }
+    char *masked = vd_conf_masked(word->text);
+    vd_conf_wrong(&error, "unknown proxy `%s`; allowed: %sor a URL such as socks5h://HOST:PORT",
+                  masked ? masked : "", vd_out_string(&out));
+    free(masked);
+    return vd_conf_file_wrong(f, word->line, error);
+}
+
+static int proxy_hop(struct vd_conf_file *f, cfg_t *proxy, struct vd_hop *hop)
+{
+    const struct vd_conf_word *url = vd_conf_file_get(proxy, "url", 0);
+    char *error = NULL;
+
+    if (vd_conf_hop(hop, url->text, &error) < 0)
+        return vd_conf_file_wrong(f, url->line, error);
+    return vd_conf_file_seconds(f, proxy, "timeout", &hop->timeout_ms);
+}
+
+int vd_conf_file_proxies(struct vd_conf_file *f, bool *passwords)
+{
+    for (size_t i = 0; i < f->section_count; i++) {
+        cfg_t *proxy = f->sections[i].cfg;
+        struct vd_hop hop = {.scheme = 0};
+        if (strcmp(proxy->name, "proxy"))
+            continue;
+        if (cfg_size(proxy, "url") == 0) {
+            char *error = NULL;
+            vd_conf_wrong(&error, "proxy `%s` has no url; allowed: url = \"socks5h://HOST:PORT\"",
+                          proxy->title);
+            return vd_conf_file_wrong(f, f->sections[i].line, error);
+        }
+        if (proxy_hop(f, proxy, &hop) < 0)
+            return -1;
+        *passwords |= hop.password_len > 0;
+    }
+    return 0;
+}
+
+static int read_hop(struct vd_conf_file *f, const struct vd_conf_word *word, struct vd_hop *hop)
+{
+    char *error = NULL;
+
+    if (!strstr(word->text, "://")) {
+        cfg_t *proxy = find_proxy(f, word->text);
+        return proxy ? proxy_hop(f, proxy, hop) : unknown_proxy(f, word);
+    }
+    if (vd_conf_hop(hop, word->text, &error) < 0)
+        return vd_conf_file_wrong(f, word->line, error);
+    return 0;
+}
+
+static int read_hops(struct vd_conf_file *f, const struct vd_conf_section *section,
+                     struct vd_conf_chain *chain)
+{
+    unsigned size = cfg_size(section->cfg, "hops");
+    const char *title = section->cfg->title;
+    char *error = NULL;
+
+    if (size == 0 || size > VD_HOPS_MAX) {
+        vd_conf_wrong(&error, "%s `%s` has %u hops; allowed: 1 to %d", section->cfg->name,
+                      title ? title : "", size, VD_HOPS_MAX);
+        return vd_conf_file_wrong(f, section->line, error);
+    }
+    for (unsigned i = 0; i < size; i++)
+        if (read_hop(f, vd_conf_file_get(section->cfg, "hops", i), &chain->hops[i]) < 0)
+            return -1;
+    chain->hop_count = size;
+    return 0;
+}
+
+static int read_pick(struct vd_conf_file *f, cfg_t *cfg, struct vd_conf_chain *chain)
+{
+    const struct vd_conf_word *pick = vd_conf_file_get(cfg, "pick", 0);
+    char *error = NULL;
+
+    if (!pick)
+        return 0;
+    if (chain->mode == VD_MODE_STRICT || chain->mode == VD_MODE_DYNAMIC) {
+        vd_conf_wrong(&error,
+                      "`pick` has no meaning in mode %s; allowed: random, round_robin, "
+                      "failover",
+                      vd_conf_modes[chain->mode]);
+        return vd_conf_file_wrong(f, pick->line, error);
+    }
+    return vd_conf_file_number(f, cfg, "pick", 1, (uint32_t)chain->hop_count, &chain->pick);
+}
+
+int vd_conf_file_chain(struct vd_conf_file *f, const struct vd_conf_section *section,
+                       struct vd_conf_chain *chain)
+{
+    int mode = VD_MODE_STRICT;
+
+    if (read_hops(f, section, chain) < 0 ||
+        vd_conf_file_choice(f, section->cfg, "mode", vd_conf_modes, &mode) < 0)
+        return -1;
+    chain->mode = (enum vd_conf_mode)mode;
+    return read_pick(f, section->cfg, chain);
+}
