@@ -1,0 +1,62 @@
+/*
+ * drive: the chain's handshake on the program's own socket.
+ *
+ * The driver dials the first hop, then moves bytes between the socket and proto/chain. It never
+ * waits by itself: its owner waits for what a verb asked for, and calls again.
+ *
+ *     r = drive_begin(&d, ...);  r = drive_dial(&d, fd);
+ *     while (r > 0)
+ *         wait until fd is readable (DRIVE_READ) or writable (DRIVE_WRITE), or drive_deadline_ns
+ *         r = came in time ? drive_step(&d, fd) : drive_expire(&d, fd);
+ *
+ * r == DRIVE_DONE: the socket is the target's. r < 0: -VD_ERR_*; then drive_undo, drive_errno and
+ * drive_explain tell the rest. Exactly the handshake's bytes are read.
+ */
+#ifndef VD_CLIENT_DRIVE_H
+#define VD_CLIENT_DRIVE_H
+
+#include <stdint.h>
+
+#include "client/route.h"
+#include "proto/chain.h"
+
+enum { DRIVE_DONE = 0, DRIVE_READ = 1, DRIVE_WRITE = 2 };
+
+struct drive {
+    struct vd_chain chain;
+    int64_t start_ns;    /* CLOCK_MONOTONIC, as all times here */
+    int64_t deadline_ns; /* for the whole */
+    int64_t stage_ns;    /* for this hop, or this address of the first hop; 0: none */
+    int family;          /* AF_INET or AF_INET6: the form of the program's address */
+    int number;          /* errno of the last dial that failed */
+    uint8_t addr;        /* which address of the first hop is dialled */
+    uint8_t dialling;
+    uint8_t interrupted; /* a signal came while a blocking socket dialled */
+};
+
+int64_t drive_now_ns(void);
+
+/* Prepares the handshake; `limit_ns` is the program's own limit (SO_SNDTIMEO), 0: none. VD_OK or
+ * as vd_chain_start. */
+int drive_begin(struct drive *d, const struct target *t, int family, int64_t limit_ns);
+
+/* Dials the first hop on `fd`, one address after the other. A blocking socket blocks as long as
+ * its SO_SNDTIMEO says. */
+int drive_dial(struct drive *d, int fd);
+int drive_step(struct drive *d, int fd);
+
+/* When to call drive_expire instead of drive_step. */
+int64_t drive_deadline_ns(const struct drive *d);
+/* Time ran out: may go on with another address of the first hop, else -VD_ERR_SILENT. */
+int drive_expire(struct drive *d, int fd);
+
+/* Dissolves the socket's connection, so that the program may connect() again. */
+void drive_undo(int fd);
+
+/* The errno the program is shown for a result. */
+int drive_errno(const struct drive *d, int result);
+
+/* Says what failed and where, or (result DRIVE_DONE) that the connection is up. */
+void drive_report(const struct drive *d, int result);
+
+#endif

@@ -1,0 +1,386 @@
+/*
+ * The helper thread: drives the handshakes of sockets under way, one epoll for all of them.
+ *
+ * It starts with the first of them and ends when there has been nothing to do for IDLE_MS. All
+ * signals are blocked in it. It works under the lock in short turns that never wait.
+ *
+ * Each process has a helper of its own, if it has anything to do. After fork() the parent's goes on
+ * driving; a child's looks every PENDING_TICK_MS for registrations that only the child can give
+ * back, and takes an entry over when its owner has not looked after it for STALE_NS.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "client/pending_entry.h"
+#include "client/sockets.h"
+#include "client/sys.h"
+
+enum { TURN = 16, IDLE_MS = 200, LOOK_MS = 20, REST_MS = 100, WAITERS = 64, STACK = 128 * 1024 };
+static const int64_t STALE_NS = 500000000, MS = 1000000;
+
+/* Descriptors of ours stay out of the low numbers that programs count on. */
+enum { HIGH_FD = 200 };
+
+static struct {
+    bool runs;
+    int epfd_1; /* descriptor + 1; 0: none */
+    int64_t looked_ns, next_ns;
+    unsigned concerns; /* entries that this process drives or has registrations of */
+    bool others;       /* some of them are driven by another process */
+} helper;
+
+static struct {
+    int fd_1;
+    bool used;
+} waiters[WAITERS];
+
+static int move_high(int fd)
+{
+    int high = fd < 0 ? -1 : sys.fcntl(fd, F_DUPFD_CLOEXEC, (void *)(intptr_t)HIGH_FD);
+
+    if (high < 0)
+        return fd;
+    sys.close(fd);
+    return high;
+}
+
+/* --- watching -------------------------------------------------------------------------------- */
+
+static uint32_t index_of(const struct entry *e)
+{
+    return (uint32_t)(e - pending_arena()->entry);
+}
+
+bool helper_watch(struct entry *e)
+{
+    struct epoll_event event = {.events = e->wants == DRIVE_READ ? EPOLLIN : EPOLLOUT,
+                                .data.u32 = index_of(e)};
+    int epfd = helper.epfd_1 - 1;
+
+    return sys.epoll_ctl(epfd, EPOLL_CTL_ADD, e->fd, &event) == 0 ||
+           (errno == EEXIST && sys.epoll_ctl(epfd, EPOLL_CTL_MOD, e->fd, &event) == 0);
+}
+
+void helper_unwatch(const struct entry *e)
+{
+    struct epoll_event ignored = {0};
+
+    if (e->owner == getpid())
+        sys.epoll_ctl(helper.epfd_1 - 1, EPOLL_CTL_DEL, e->fd, &ignored);
+}
+
+static void go_on(struct entry *e, int r)
+{
+    if (r <= 0) {
+        pending_settle(e, r);
+    } else if (r != e->wants) {
+        e->wants = r;
+        if (!helper_watch(e))
+            pending_settle(e, drive_expire(&e->drive, e->fd));
+    }
+}
+
+static bool is_mine(const struct entry *e)
+{
+    return e->state == PENDING_UNDER_WAY && e->owner == getpid();
+}
+
+/* A descriptor that was closed behind our back is another socket by now, or none. */
+static bool still_holds(struct entry *e)
+{
+    if (sockets_cookie(e->fd) == e->cookie)
+        return true;
+    pending_free_entry(e);
+    return false;
+}
+
+static void step(uint32_t index)
+{
+    struct entry *e = &pending_arena()->entry[index];
+
+    if (is_mine(e) && still_holds(e))
+        go_on(e, drive_step(&e->drive, e->fd));
+}
+
+/* --- looking after all ----------------------------------------------------------------------- */
+
+static int own_fd_of(const struct entry *e)
+{
+    for (int fd = 0; fd < FDS_MAX; fd++)
+        if (pending_has_slot(fd, e) && sockets_cookie(fd) == e->cookie)
+            return fd;
+    return -1;
+}
+
+static void take_over(struct entry *e)
+{
+    int fd = own_fd_of(e);
+
+    if (fd < 0)
+        return;
+    e->owner = getpid();
+    e->fd = fd;
+    e->private_fd = false;
+    if (!helper_watch(e))
+        pending_settle(e, drive_expire(&e->drive, e->fd));
+}
+
+static void look_after_mine(struct entry *e, int64_t now)
+{
+    int64_t deadline = drive_deadline_ns(&e->drive);
+
+    helper.concerns++;
+    e->beat_ns = now;
+    if (deadline > now) {
+        if (deadline < helper.next_ns)
+            helper.next_ns = deadline;
+    } else if (still_holds(e)) {
+        go_on(e, drive_expire(&e->drive, e->fd));
+    }
+}
+
+static bool has_own_registrations(const struct entry *e)
+{
+    for (int i = 0; i < e->registrations; i++)
+        if (e->registration[i].pid == getpid())
+            return true;
+    return false;
+}
+
+/* Another process drives it, or did. */
+static void look_after_other(struct entry *e, int64_t now)
+{
+    bool ours = has_own_registrations(e);
+
+    if (e->state == PENDING_UNDER_WAY && (ours || e->forked)) {
+        helper.concerns++;
+        helper.others = true;
+        if (now - e->beat_ns > STALE_NS)
+            take_over(e);
+    } else if (ours) {
+        watch_give(e, own_fd_of(e));
+        if (e->registrations == 0 && e->succeeded)
+            pending_free_entry(e);
+        helper_wake_waiters();
+    }
+}
+
+static void look_after_all(int64_t now)
+{
+    struct arena *a = pending_arena();
+
+    helper.looked_ns = now;
+    helper.next_ns = now + REST_MS * MS;
+    helper.concerns = 0;
+    helper.others = false;
+    for (uint32_t i = 0; i < a->touched; i++) {
+        struct entry *e = &a->entry[i];
+
+        if (is_mine(e))
+            look_after_mine(e, now);
+        else if (e->state != PENDING_NONE)
+            look_after_other(e, now);
+    }
+}
+
+/* --- the thread ------------------------------------------------------------------------------ */
+
+static int rest_ms(int64_t now)
+{
+    if (helper.concerns == 0)
+        return IDLE_MS;
+    if (helper.others)
+        return PENDING_TICK_MS;
+    return helper.next_ns > now ? (int)((helper.next_ns - now) / MS) + 1 : 0;
+}
+
+static void close_all(void)
+{
+    if (helper.epfd_1)
+        sys.close(helper.epfd_1 - 1);
+    helper.epfd_1 = 0;
+    for (int i = 0; i < WAITERS; i++) {
+        if (waiters[i].fd_1 && !waiters[i].used) {
+            sys.close(waiters[i].fd_1 - 1);
+            waiters[i].fd_1 = 0;
+        }
+    }
+}
+
+/* One turn; how long to rest after it, -1: nothing is left to do. */
+static int turn(const struct epoll_event *events, int count, bool rested)
+{
+    int64_t now;
+
+    for (int i = 0; i < count; i++)
+        step(events[i].data.u32);
+    now = drive_now_ns();
+    if (now - helper.looked_ns >= LOOK_MS * MS || count == 0 || helper.next_ns <= now)
+        look_after_all(now);
+    if (helper.concerns > 0 || !rested)
+        return rest_ms(now);
+    close_all();
+    helper.runs = false;
+    return -1;
+}
+
+static void *run(void *unused)
+{
+    struct epoll_event events[TURN];
+    int rest = 0;
+
+    while (rest >= 0) {
+        int n = epoll_wait(helper.epfd_1 - 1, events, TURN, rest);
+        sigset_t old;
+
+        pending_lock(&old);
+        rest = turn(events, n > 0 ? n : 0, n == 0 && rest == IDLE_MS);
+        pending_unlock(&old);
+    }
+    return unused;
+}
+
+static bool start_thread(void)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    int r;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, STACK);
+    r = pthread_create(&thread, &attr, run, NULL); /* signals are held back: so they are in it */
+    if (r == 0)
+        pthread_setname_np(thread, "viaduct");
+    pthread_attr_destroy(&attr);
+    return r == 0;
+}
+
+bool helper_ensure(void)
+{
+    int epfd;
+
+    if (helper.runs)
+        return true;
+    epfd = move_high(epoll_create1(EPOLL_CLOEXEC));
+    if (epfd < 0)
+        return false;
+    helper.epfd_1 = epfd + 1;
+    helper.looked_ns = 0;
+    helper.runs = start_thread();
+    if (!helper.runs)
+        close_all();
+    return helper.runs;
+}
+
+/* --- waiters --------------------------------------------------------------------------------- */
+
+static int open_waiter(void)
+{
+    for (int i = 0; i < WAITERS; i++) {
+        eventfd_t ignored;
+
+        if (waiters[i].used)
+            continue;
+        if (!waiters[i].fd_1)
+            waiters[i].fd_1 = move_high(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) + 1;
+        if (!waiters[i].fd_1)
+            return -1;
+        if (sys.read(waiters[i].fd_1 - 1, &ignored, sizeof ignored) < 0)
+            ignored = 0; /* it was not signalled */
+        waiters[i].used = true;
+        return waiters[i].fd_1 - 1;
+    }
+    return -1;
+}
+
+int pending_waiter_open(void)
+{
+    sigset_t old;
+    int fd;
+
+    pending_lock(&old);
+    fd = open_waiter();
+    pending_unlock(&old);
+    return fd;
+}
+
+void pending_waiter_close(int waiter)
+{
+    sigset_t old;
+
+    if (waiter < 0)
+        return;
+    pending_lock(&old);
+    for (int i = 0; i < WAITERS; i++) {
+        if (waiters[i].fd_1 != waiter + 1)
+            continue;
+        waiters[i].used = false;
+        if (!helper.runs) { /* nobody else would close it */
+            sys.close(waiter);
+            waiters[i].fd_1 = 0;
+        }
+    }
+    pending_unlock(&old);
+}
+
+void helper_wake_waiters(void)
+{
+    eventfd_t one = 1;
+
+    for (int i = 0; i < WAITERS; i++)
+        if (waiters[i].used && sys.write(waiters[i].fd_1 - 1, &one, sizeof one) < 0)
+            waiters[i].used = false; /* it is gone; its owner looks for itself */
+}
+
+/* --- descriptors of ours --------------------------------------------------------------------- */
+
+size_t helper_fds(int fds[HELPER_FDS_MAX])
+{
+    size_t n = 0;
+
+    if (helper.epfd_1)
+        fds[n++] = helper.epfd_1 - 1;
+    for (int i = 0; i < WAITERS; i++)
+        if (waiters[i].fd_1)
+            fds[n++] = waiters[i].fd_1 - 1;
+    return n;
+}
+
+bool helper_move_fd(int fd)
+{
+    int moved = sys.fcntl(fd, F_DUPFD_CLOEXEC, (void *)(intptr_t)HIGH_FD);
+
+    if (moved < 0)
+        return false;
+    if (helper.epfd_1 == fd + 1)
+        helper.epfd_1 = moved + 1;
+    for (int i = 0; i < WAITERS; i++)
+        if (waiters[i].fd_1 == fd + 1)
+            waiters[i].fd_1 = moved + 1;
+    return true;
+}
+
+/* A child of a process whose sockets are under way may have to take them over. */
+static bool any_forked(void)
+{
+    const struct arena *a = pending_arena();
+
+    for (uint32_t i = 0; i < a->touched; i++)
+        if (a->entry[i].state == PENDING_UNDER_WAY)
+            return true;
+    return false;
+}
+
+void helper_after_fork(void)
+{
+    for (int i = 0; i < WAITERS; i++)
+        waiters[i].used = false;
+    close_all();
+    helper.runs = false;
+    if (any_forked())
+        helper_ensure();
+}

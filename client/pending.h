@@ -1,0 +1,100 @@
+/*
+ * pending: connect() calls on non-blocking sockets whose chain is still being set up.
+ *
+ * To the program such a socket looks like one that the kernel is connecting: not ready, no peer,
+ * no error yet. A helper thread drives the handshakes (client/helper.c); when one ends, the socket
+ * becomes ready, and stays the program's own, with no more of ours in the way. A failure is kept
+ * until the program asks for it, once (SO_ERROR, connect, send, receive).
+ *
+ * Entries live in memory that children made by fork() share. They are found by descriptor and
+ * believed only if the socket's cookie is theirs. All that changes them happens under one lock,
+ * with the caller's signals held back. Nothing here allocates.
+ */
+#ifndef VD_CLIENT_PENDING_H
+#define VD_CLIENT_PENDING_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+#include "client/drive.h"
+
+enum pending_state {
+    PENDING_NONE,   /* nothing known of this descriptor */
+    PENDING_UNDER_WAY,
+    PENDING_FAILED, /* its error was not read yet */
+    PENDING_SPENT   /* its error was read; connect() has something to say once more */
+};
+
+/* How many sockets are under way or failed and unread, in the processes that share the memory. A
+ * relaxed load or two: the whole cost of a hook while nothing is pending. */
+struct pending_shared {
+    uint32_t busy;
+};
+extern struct pending_shared *pending_shared;
+
+static inline bool pending_any(void)
+{
+    struct pending_shared *s = __atomic_load_n(&pending_shared, __ATOMIC_RELAXED);
+
+    return s && __atomic_load_n(&s->busy, __ATOMIC_RELAXED) > 0;
+}
+
+/* Begins: dials the first hop and hands the rest to the helper. 0: under way (the program is told
+ * EINPROGRESS); else an errno: failed at once, and a line was said. -1: no helper or no room, carry
+ * it on the spot instead. */
+int pending_begin(int fd, const struct sockaddr *addr, socklen_t len, const struct target *t);
+
+/* Hands over a handshake that a blocking connect() began and may not wait for any more; `wants` is
+ * what the driver waits for. false: no helper or no room. */
+bool pending_adopt(int fd, const struct sockaddr *addr, socklen_t len, const struct drive *d,
+                   int wants, int low_water);
+
+enum pending_state pending_state(int fd);
+
+/* Takes sockets under way out of an array for poll(): their fd becomes -1. The number of them. */
+size_t pending_hide(struct pollfd *fds, size_t count);
+
+/* Waits until the handshake of fd has ended, at most until `deadline_ns` (0: as long as it takes).
+ * false: time ran out, or a signal came (errno EINTR). */
+bool pending_wait(int fd, int64_t deadline_ns);
+
+/* The error of a failed handshake, which is then read; 0: there is none. */
+int pending_take_error(int fd);
+/* The same for a new connect(): also forgets a spent entry. 0: none, go ahead. */
+int pending_take_for_connect(int fd);
+
+/* shutdown() or connect(AF_UNSPEC) of a socket under way: ends the handshake. With an `error` the
+ * socket has failed by it; with 0 the entry is forgotten. */
+void pending_cancel(int fd, int error);
+
+/* --- descriptors --------------------------------------------------------------------------- */
+
+/* Before `fd` is closed, by whatever call. false: it is one of ours and must stay open. */
+bool pending_before_close(int fd);
+/* Before `fd` is replaced by dup2() or dup3(); one of ours makes way. false: it cannot. */
+bool pending_before_replace(int fd);
+/* Before every descriptor from `first` to `last` is closed; calls `close_part` (0, or -1 with
+ * errno) for each stretch between ours. */
+int pending_close_range(unsigned first, unsigned last,
+                        int (*close_part)(unsigned first, unsigned last, int flags), int flags);
+/* After `copy` became a duplicate of `fd`. */
+void pending_after_dup(int fd, int copy);
+/* Before exec: waits for what the new program would inherit. */
+void pending_before_exec(void);
+
+/* --- readiness ----------------------------------------------------------------------------- */
+
+/* epoll_ctl() on a socket under way. 1: done; 0: not ours, ask the kernel; else -errno. */
+int pending_epoll_ctl(int epfd, int op, int fd, const struct epoll_event *event);
+/* After the kernel took an epoll_ctl() on another descriptor: remembers the registration, in case
+ * that descriptor is connected later. */
+void pending_epoll_note(int epfd, int op, int fd, const struct epoll_event *event);
+
+/* A place to wait for any handshake of this process to end: an eventfd that becomes readable. -1:
+ * there is none left, look again every few milliseconds. */
+int pending_waiter_open(void);
+void pending_waiter_close(int waiter);
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * plan: what a session shall do, as the launcher wrote it: hops, chains, rules, options.
+ *
+ * A flat block of fixed layout and offsets instead of pointers: it is mapped read-only by every
+ * process of the session, 32-bit ones too. Offsets count from the plan's first byte.
+ */
+#ifndef VD_CLIENT_PLAN_H
+#define VD_CLIENT_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/chain.h"
+#include "proto/pattern.h"
+#include "proto/url.h"
+
+enum plan_mode { PLAN_STRICT, PLAN_DYNAMIC, PLAN_RANDOM, PLAN_ROUND_ROBIN, PLAN_FAILOVER };
+enum plan_dns { PLAN_DNS_AUTO, PLAN_DNS_REMOTE, PLAN_DNS_LOCAL, PLAN_DNS_CHAIN };
+enum plan_udp { PLAN_UDP_AUTO, PLAN_UDP_PROXY, PLAN_UDP_DENY, PLAN_UDP_DIRECT };
+enum plan_action { PLAN_CHAIN, PLAN_DIRECT, PLAN_REFUSE };
+
+/* -q, nothing, -v, -vv */
+enum plan_verbosity { PLAN_QUIET, PLAN_FAILURES, PLAN_CONNECTIONS, PLAN_HOPS };
+
+enum { PLAN_TITLE_MAX = 63, PLAN_LOG_MAX = 1023, PLAN_COUNT_MAX = 4096 };
+
+struct plan_chain {
+    char title[PLAN_TITLE_MAX + 1];
+    uint8_t mode;  /* enum plan_mode */
+    uint8_t pick;  /* how many hops of `count`, for random, round_robin and failover; 0: all */
+    uint8_t count; /* 1 to VD_HOPS_MAX */
+    uint8_t zero;
+    uint16_t hops[VD_HOPS_MAX]; /* indices */
+};
+
+/* Rules stand in order of preference: first match counts; bypass comes last, as rules of its own. */
+struct plan_rule {
+    char title[PLAN_TITLE_MAX + 1];
+    uint8_t action; /* enum plan_action */
+    uint8_t zero;
+    uint16_t chain; /* PLAN_CHAIN */
+    uint16_t pattern_first, pattern_count;
+};
+
+struct plan {
+    uint32_t size; /* of the whole block */
+    uint32_t hops_at, chains_at, rules_at, patterns_at;
+    uint16_t hop_count, chain_count, rule_count, pattern_count;
+    uint16_t chain; /* for what no rule matches */
+    uint8_t dns, udp, verbosity, log_json;
+    uint8_t has_stderr, has_log;
+    uint32_t timeout_ms; /* for the whole handshake */
+    /* The standard error at start, as two halves each (no 64-bit alignment in the layout). */
+    uint32_t stderr_dev[2], stderr_ino[2];
+    struct vd_ip placeholder4; /* base of a range of 2^(32 - placeholder4_bits) addresses */
+    struct vd_ip placeholder6; /* base of a /112 */
+    uint8_t placeholder4_bits;
+    uint8_t zero[3];
+    char log[PLAN_LOG_MAX + 1]; /* absolute path */
+};
+
+/* The arrays; indices must be below the counts of the plan. */
+const struct vd_hop *plan_hops(const struct plan *p);
+const struct plan_chain *plan_chain(const struct plan *p, unsigned index);
+const struct plan_rule *plan_rule(const struct plan *p, unsigned index);
+const struct vd_pattern *plan_pattern(const struct plan *p, unsigned index);
+
+/* Whether offsets, counts and indices stay inside `len` bytes: a plan that fails is not used. */
+bool plan_is_sound(const struct plan *p, size_t len);
+
+/* Builds a plan in one block; the counts are those of `head`, whose offsets and size are filled
+ * in. The block is the caller's to free; NULL: out of memory, or more than PLAN_COUNT_MAX of a
+ * kind. */
+struct plan *plan_make(const struct plan *head, const struct vd_hop *hops,
+                       const struct plan_chain *chains, const struct plan_rule *rules,
+                       const struct vd_pattern *patterns);
+
+#endif

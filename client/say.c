@@ -1,0 +1,143 @@
+#include "client/say.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/session.h"
+#include "client/sys.h"
+
+bool say_wants(enum plan_verbosity level)
+{
+    const struct plan *plan = session_plan();
+
+    return plan && plan->verbosity >= level;
+}
+
+static void json_string(struct vd_out *out, const char *text)
+{
+    static const char hex[] = "0123456789abcdef";
+
+    vd_out_text(out, "\"");
+    for (; *text; text++) {
+        uint8_t c = (uint8_t)*text;
+
+        if (c == '"' || c == '\\')
+            vd_out_bytes(out, (const char[]){'\\', (char)c}, 2);
+        else if (c < 0x20 || c >= 0x7f)
+            vd_out_bytes(out, (const char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
+        else
+            vd_out_u8(out, c);
+    }
+    vd_out_text(out, "\"");
+}
+
+/* Seconds since the epoch: a calendar would take libc's time zone lock. */
+static void json_time(struct vd_out *out)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    vd_out_uint(out, (uint64_t)now.tv_sec);
+    vd_out_text(out, ".");
+    for (long digit = 100, ms = now.tv_nsec / 1000000; digit > 0; digit /= 10)
+        vd_out_u8(out, (uint8_t)('0' + ms / digit % 10));
+}
+
+static void write_json(struct vd_out *out, const char *target, const char *message)
+{
+    vd_out_text(out, "{\"time\":");
+    json_time(out);
+    vd_out_text(out, ",\"program\":");
+    json_string(out, program_invocation_short_name);
+    vd_out_text(out, ",\"pid\":");
+    vd_out_uint(out, (uint64_t)getpid());
+    if (*target) {
+        vd_out_text(out, ",\"target\":");
+        json_string(out, target);
+    }
+    vd_out_text(out, ",\"message\":");
+    json_string(out, message);
+    vd_out_text(out, "}");
+}
+
+static void write_text(struct vd_out *out, const char *target, const char *message)
+{
+    vd_out_text(out, "viaduct: ");
+    vd_out_shown(out, program_invocation_short_name, strlen(program_invocation_short_name));
+    vd_out_text(out, "[");
+    vd_out_uint(out, (uint64_t)getpid());
+    vd_out_text(out, "]: ");
+    if (*target) {
+        vd_out_text(out, target);
+        vd_out_text(out, ": ");
+    }
+    vd_out_text(out, message);
+}
+
+static bool is_stderr_of_start(const struct plan *plan)
+{
+    struct stat st;
+    uint64_t dev = (uint64_t)plan->stderr_dev[1] << 32 | plan->stderr_dev[0];
+    uint64_t ino = (uint64_t)plan->stderr_ino[1] << 32 | plan->stderr_ino[0];
+
+    return plan->has_stderr && fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev &&
+           st.st_ino == ino;
+}
+
+static void emit(const struct plan *plan, const struct vd_out *line)
+{
+    int fd = STDERR_FILENO;
+
+    if (plan->has_log)
+        fd = open(plan->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+    else if (!is_stderr_of_start(plan))
+        return;
+    if (fd < 0)
+        return;
+    if (sys.write(fd, line->to, line->len) < 0)
+        errno = 0; /* nowhere left to complain */
+    if (plan->has_log)
+        sys.close(fd);
+}
+
+void say(enum plan_verbosity level, const struct vd_endpoint *target, const char *message)
+{
+    char shown[VD_ENDPOINT_TEXT + 1] = "", buf[SAY_MAX];
+    struct vd_out name = vd_out_over(shown, sizeof shown - 1);
+    struct vd_out line = vd_out_over(buf, sizeof buf - 1);
+    int saved = errno;
+
+    if (!say_wants(level))
+        return;
+    if (target)
+        vd_endpoint_print(&name, target);
+    vd_out_string(&name);
+    (session_plan()->log_json ? write_json : write_text)(&line, shown, message);
+    line.cap++;
+    line.ok = true;
+    vd_out_text(&line, "\n");
+    emit(session_plan(), &line);
+    errno = saved;
+}
+
+void say_broken(const char *why)
+{
+    static bool said;
+    char buf[SAY_MAX];
+    struct vd_out line = vd_out_over(buf, sizeof buf);
+    int saved = errno;
+
+    if (__atomic_exchange_n(&said, true, __ATOMIC_RELAXED))
+        return;
+    write_text(&line, "", "every connection is refused: ");
+    vd_out_text(&line, why);
+    vd_out_text(&line, "\n");
+    if (sys.write(STDERR_FILENO, line.to, line.len) < 0)
+        errno = 0;
+    errno = saved;
+}

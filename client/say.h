@@ -1,0 +1,24 @@
+/*
+ * say: one line to the user, "viaduct: curl[4711]: example.com:443: what happened".
+ *
+ * Written by a single write() to the log file, or to the standard error as long as that is still
+ * the file it was when the command started. No allocation, no lock; errno is kept.
+ */
+#ifndef VD_CLIENT_SAY_H
+#define VD_CLIENT_SAY_H
+
+#include "client/plan.h"
+#include "proto/bytes.h"
+
+enum { SAY_MAX = 4096 };
+
+/* Whether lines of this kind are wanted at all. */
+bool say_wants(enum plan_verbosity level);
+
+/* A line about `target` (NULL: about none in particular); `message` without a newline. */
+void say(enum plan_verbosity level, const struct vd_endpoint *target, const char *message);
+
+/* The one line of a process without a usable session; said once. */
+void say_broken(const char *why);
+
+#endif

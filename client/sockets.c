@@ -1,0 +1,162 @@
+/*
+ * Cookies are given out in order, so neighbours share pages: an entry lies at its cookie modulo the
+ * table's size or in one of the places behind it. A writer takes the cookie out first and puts it
+ * in last; a reader that finds the same cookie before and after has read a whole entry.
+ */
+#include "client/sockets.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "client/session_layout.h"
+#include "client/session_tables.h"
+#include "client/sys.h"
+
+struct entry {
+    uint64_t cookie;
+    uint32_t turn; /* when it was written: the order decides who goes first */
+    uint32_t len;
+    uint32_t denied;
+    uint8_t target[sizeof(struct sockaddr_in6)];
+    uint8_t zero[SESSION_SOCKET_SIZE - 20 - sizeof(struct sockaddr_in6)];
+};
+static_assert(sizeof(struct entry) == SESSION_SOCKET_SIZE, "an entry fits its place");
+
+enum { WINDOW = 16, PART = 1024 /* entries that get storage at a time */ };
+static_assert(SESSION_SOCKETS_MAX / PART <= 32, "a word has a bit for each part");
+
+uint64_t sockets_cookie(int fd)
+{
+    socklen_t len = sizeof(uint64_t);
+    uint64_t cookie = 0;
+    int saved = errno;
+
+    if (sys.getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0)
+        cookie = 0;
+    errno = saved;
+    return cookie;
+}
+
+static uint8_t *records(void)
+{
+    return (uint8_t *)session_sockets() + SESSION_PLAIN_RECORDS_AT;
+}
+
+/* The turn counter stands in the table's first page, which comes with the first part. */
+static bool has_storage(unsigned part)
+{
+    static uint32_t parts;
+    uint32_t bit = 1u << part;
+
+    if (__atomic_load_n(&parts, __ATOMIC_RELAXED) & bit)
+        return true;
+    if (!session_commit(session_sockets(), SESSION_PAGE) ||
+        !session_commit(records() + (size_t)part * PART * SESSION_SOCKET_SIZE,
+                        (size_t)PART * SESSION_SOCKET_SIZE))
+        return false;
+    __atomic_fetch_or(&parts, bit, __ATOMIC_RELAXED);
+    return true;
+}
+
+/* The i-th place where a cookie may stand, NULL without storage. */
+static struct entry *place(uint64_t cookie, unsigned i)
+{
+    unsigned index = (unsigned)((cookie + i) % SESSION_SOCKETS_MAX);
+
+    if (session_state() != SESSION_READY || !has_storage(index / PART))
+        return NULL;
+    return (struct entry *)(records() + (size_t)index * SESSION_SOCKET_SIZE);
+}
+
+static struct entry *find(uint64_t cookie)
+{
+    for (unsigned i = 0; cookie && i < WINDOW; i++) {
+        struct entry *e = place(cookie, i);
+
+        if (e && __atomic_load_n(&e->cookie, __ATOMIC_ACQUIRE) == cookie)
+            return e;
+    }
+    return NULL;
+}
+
+/* A free place, or that of the oldest entry. */
+static struct entry *make_room(uint64_t cookie)
+{
+    struct entry *oldest = NULL;
+
+    for (unsigned i = 0; i < WINDOW; i++) {
+        struct entry *e = place(cookie, i);
+
+        if (e && __atomic_load_n(&e->cookie, __ATOMIC_RELAXED) == 0)
+            return e;
+        if (e && (!oldest || (int32_t)(e->turn - oldest->turn) < 0))
+            oldest = e;
+    }
+    return oldest;
+}
+
+static void put(uint64_t cookie, const struct sockaddr *target, socklen_t len, bool denied)
+{
+    struct entry *e = cookie ? find(cookie) : NULL;
+
+    if (!e && cookie)
+        e = make_room(cookie);
+    if (!e)
+        return;
+    if (len > sizeof e->target)
+        len = sizeof e->target;
+    __atomic_store_n(&e->cookie, 0, __ATOMIC_RELEASE);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    e->turn = __atomic_add_fetch((uint32_t *)session_sockets(), 1, __ATOMIC_RELAXED);
+    e->len = len;
+    e->denied = denied;
+    memcpy(e->target, target, len);
+    __atomic_store_n(&e->cookie, cookie, __ATOMIC_RELEASE);
+}
+
+void sockets_put(uint64_t cookie, const struct sockaddr *target, socklen_t len)
+{
+    put(cookie, target, len, false);
+}
+
+static bool any_denied;
+
+void sockets_deny(uint64_t cookie, const struct sockaddr *target, socklen_t len)
+{
+    put(cookie, target, len, true);
+    __atomic_store_n(&any_denied, true, __ATOMIC_RELAXED);
+}
+
+bool sockets_is_denied(int fd)
+{
+    const struct entry *e;
+
+    if (!__atomic_load_n(&any_denied, __ATOMIC_RELAXED))
+        return false;
+    e = find(sockets_cookie(fd));
+    return e && e->denied;
+}
+
+socklen_t sockets_get(uint64_t cookie, struct sockaddr_storage *target)
+{
+    const struct entry *e = find(cookie);
+    uint32_t len;
+
+    if (!e)
+        return 0;
+    len = e->len <= sizeof e->target ? e->len : 0;
+    memcpy(target, e->target, len);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return __atomic_load_n(&e->cookie, __ATOMIC_RELAXED) == cookie ? len : 0;
+}
+
+void sockets_drop(uint64_t cookie)
+{
+    struct entry *e = find(cookie);
+
+    if (e)
+        __atomic_store_n(&e->cookie, 0, __ATOMIC_RELEASE);
+}
