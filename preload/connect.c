@@ -1,0 +1,128 @@
+/*
+ * connect(): the route decides; what goes through the chain is carried on the program's own socket.
+ */
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/time.h>
+
+#include "client/addr.h"
+#include "client/pending.h"
+#include "client/say.h"
+#include "client/sockets.h"
+#include "preload/hook.h"
+#include "proto/err.h"
+
+int hook_fail(int number)
+{
+    errno = number;
+    return -1;
+}
+
+bool hook_is_inet(const struct sockaddr *addr, socklen_t len)
+{
+    return addr && len >= (socklen_t)sizeof addr->sa_family &&
+           (addr->sa_family == AF_INET || addr->sa_family == AF_INET6);
+}
+
+enum carries hook_carries(int fd)
+{
+    int protocol = 0;
+    socklen_t len = sizeof protocol;
+
+    if (sys.getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) < 0)
+        return CARRIES_NOTHING_OF_OURS;
+    switch (protocol) {
+    case 0:
+        return CARRIES_NOTHING_OF_OURS;
+    case IPPROTO_TCP:
+    case IPPROTO_MPTCP:
+        return CARRIES_STREAM;
+    case IPPROTO_UDP:
+        return CARRIES_DATAGRAMS;
+    default:
+        return CARRIES_OTHER;
+    }
+}
+
+static void say_direct(const struct target *t)
+{
+    char text[PLAN_TITLE_MAX + 32];
+    struct vd_out out = vd_out_over(text, sizeof text);
+
+    if (!say_wants(PLAN_CONNECTIONS))
+        return;
+    vd_out_text(&out, "direct (");
+    vd_out_text(&out, t->route.rule ? t->route.rule->title : "");
+    vd_out_text(&out, ")");
+    say(PLAN_CONNECTIONS, &t->at, vd_out_string(&out));
+}
+
+static int refuse(const struct target *t, int err)
+{
+    char text[PLAN_TITLE_MAX + 96];
+    struct vd_out out = vd_out_over(text, sizeof text);
+
+    if (err == -VD_ERR_NAME) {
+        vd_out_text(&out, "no name is known behind this placeholder address");
+    } else if (err == -VD_ERR_NET) {
+        vd_out_text(&out, "multicast, broadcast and link-local addresses are not carried");
+    } else if (err == -VD_ERR_UNSUPPORTED) {
+        vd_out_text(&out, "goes direct by a rule, but the program holds a placeholder address");
+    } else {
+        vd_out_text(&out, "refused by rule ");
+        vd_out_text(&out, t->route.rule ? t->route.rule->title : "");
+    }
+    say(PLAN_FAILURES, &t->at, vd_out_string(&out));
+    return -(err == -VD_ERR_RULE ? EACCES : ENETUNREACH);
+}
+
+int hook_judge(struct target *t, const struct vd_endpoint *given)
+{
+    int r = route_target(t, given);
+
+    if (r < 0)
+        return refuse(t, r);
+    switch (t->route.action) {
+    case PLAN_REFUSE:
+        return refuse(t, -VD_ERR_RULE);
+    case PLAN_DIRECT:
+        if (vd_endpoint_is_name(&t->at))
+            return refuse(t, -VD_ERR_UNSUPPORTED);
+        say_direct(t);
+        return 0;
+    case PLAN_CHAIN:
+        break;
+    }
+    return 1;
+}
+
+int hook_connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+    enum carries carries;
+    struct vd_endpoint given;
+
+    if (addr && len >= (socklen_t)sizeof addr->sa_family && addr->sa_family == AF_UNSPEC)
+        pending_cancel(fd, 0);
+    if (!hook_is_inet(addr, len) || !addr_read(&given, addr, len))
+        return sys.connect(fd, addr, len);
+    carries = hook_carries(fd);
+    if (carries == CARRIES_NOTHING_OF_OURS)
+        return sys.connect(fd, addr, len);
+    if (!hook_ready())
+        return hook_fail(ENETUNREACH);
+    if (carries == CARRIES_STREAM)
+        return stream_connect(fd, addr, len, &given);
+    return datagram_connect(fd, addr, len, &given, carries);
+}
+
+int __connect(int fd, const struct sockaddr *addr, socklen_t len);
+
+HOOK int __connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+    return hook_connect(fd, addr, len);
+}
+
+HOOK int connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+    return hook_connect(fd, addr, len);
+}

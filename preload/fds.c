@@ -1,0 +1,131 @@
+/*
+ * Closing and duplicating: the bookkeeping follows the descriptors.
+ */
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "client/pending.h"
+#include "preload/hook.h"
+
+HOOK int close(int fd)
+{
+    return pending_before_close(fd) ? sys.close(fd) : hook_fail(EBADF);
+}
+
+HOOK int fclose(FILE *file)
+{
+    int fd = pending_any() && file ? fileno(file) : -1;
+
+    if (fd >= 0)
+        pending_before_close(fd);
+    return sys.fclose(file);
+}
+
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1U << 2)
+#endif
+
+static int close_part(unsigned first, unsigned last, int flags)
+{
+    return sys.close_range(first, last, flags);
+}
+
+HOOK int close_range(unsigned int first, unsigned int last, int flags)
+{
+    if (first > last || (unsigned)flags & CLOSE_RANGE_CLOEXEC)
+        return sys.close_range(first, last, flags);
+    return pending_close_range(first, last, close_part, flags);
+}
+
+HOOK void closefrom(int first)
+{
+    int saved = errno;
+
+    if (close_range(first < 0 ? 0 : (unsigned)first, ~0u, 0) < 0)
+        for (int fd = first < 0 ? 0 : first; fd < (int)sysconf(_SC_OPEN_MAX); fd++)
+            close(fd);
+    errno = saved;
+}
+
+HOOK int dup(int fd)
+{
+    int copy = sys.dup(fd);
+
+    if (copy >= 0)
+        pending_after_dup(fd, copy);
+    return copy;
+}
+
+/* The kernel leaves `copy` alone if `fd` is bad. */
+static bool makes_way(int fd, int copy)
+{
+    return fd == copy || sys.fcntl(fd, F_GETFD, NULL) < 0 || pending_before_replace(copy);
+}
+
+HOOK int dup2(int fd, int copy)
+{
+    int r = makes_way(fd, copy) ? sys.dup2(fd, copy) : hook_fail(EBUSY);
+
+    if (r >= 0)
+        pending_after_dup(fd, copy);
+    return r;
+}
+
+HOOK int dup3(int fd, int copy, int flags)
+{
+    int r = makes_way(fd, copy) ? sys.dup3(fd, copy, flags) : hook_fail(EBUSY);
+
+    if (r >= 0)
+        pending_after_dup(fd, copy);
+    return r;
+}
+
+static int control(int fd, int command, void *argument)
+{
+    int r = sys.fcntl(fd, command, argument);
+
+    if (r >= 0 && (command == F_DUPFD || command == F_DUPFD_CLOEXEC))
+        pending_after_dup(fd, r);
+    return r;
+}
+
+/* All commands take one argument or none, which the kernel gets as it came. */
+#define CONTROL(fd, command)                                                                       \
+    va_list arguments;                                                                             \
+    void *argument;                                                                                \
+                                                                                                   \
+    va_start(arguments, command);                                                                  \
+    argument = va_arg(arguments, void *);                                                          \
+    va_end(arguments);                                                                             \
+    return control(fd, command, argument)
+
+HOOK int fcntl(int fd, int command, ...)
+{
+    CONTROL(fd, command);
+}
+
+HOOK int fcntl64(int fd, int command, ...)
+{
+    CONTROL(fd, command);
+}
+
+int __fcntl(int fd, int command, ...);
+int __close(int fd);
+int __dup2(int fd, int copy);
+
+HOOK int __fcntl(int fd, int command, ...)
+{
+    CONTROL(fd, command);
+}
+
+HOOK int __close(int fd)
+{
+    return close(fd);
+}
+
+HOOK int __dup2(int fd, int copy)
+{
+    return dup2(fd, copy);
+}

@@ -1,0 +1,364 @@
+/*
+ * poll(), select() and their relatives, and epoll_ctl().
+ *
+ * Sockets under way are not ready, whatever the kernel's socket says. They are taken out of the
+ * kernel's sight and an eventfd stands in for all of them, which the helper thread signals whenever
+ * a handshake ends; then the array is looked at anew. Epoll keeps registrations itself and needs no
+ * hook in its wait.
+ */
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/select.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/drive.h"
+#include "client/pending.h"
+#include "preload/hook.h"
+
+enum { ON_STACK = 256, TICK_NS = 5000000 };
+
+/* --- the loop that all share ----------------------------------------------------------------- */
+
+struct wait {
+    struct pollfd *fds; /* the program's */
+    nfds_t count;
+    struct pollfd *shown; /* what the kernel sees: one more, the waiter */
+    int waiter;
+    int64_t deadline_ns; /* -1: none */
+    const sigset_t *mask;
+};
+
+static struct timespec to_timespec(int64_t ns)
+{
+    return (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+}
+
+static int64_t left_ns(const struct wait *w)
+{
+    int64_t left = w->deadline_ns - drive_now_ns();
+
+    return left > 0 ? left : 0;
+}
+
+/* Waits for as long as is left, or without a waiter for a tick. */
+static int wait_once(struct wait *w, bool hidden)
+{
+    bool tick = hidden && w->waiter < 0;
+    int64_t ns = w->deadline_ns < 0 ? INT64_MAX : left_ns(w);
+    struct timespec t;
+
+    if (tick && ns > TICK_NS)
+        ns = TICK_NS;
+    t = to_timespec(ns);
+    return sys.ppoll(w->shown, w->count + (hidden && w->waiter >= 0), ns == INT64_MAX ? NULL : &t,
+                     w->mask);
+}
+
+static void drain(int waiter)
+{
+    uint64_t ignored;
+
+    if (sys.read(waiter, &ignored, sizeof ignored) < 0)
+        ignored = 0; /* somebody was quicker */
+}
+
+static void copy_results(const struct wait *w)
+{
+    for (nfds_t i = 0; i < w->count; i++)
+        w->fds[i].revents = w->shown[i].fd < 0 ? 0 : w->shown[i].revents;
+}
+
+/* What the program's call gives, or -2: look again. */
+static int judge(struct wait *w, int r, bool hidden)
+{
+    bool own = r > 0 && hidden && w->waiter >= 0 && w->shown[w->count].revents;
+
+    if (own) {
+        drain(w->waiter);
+        r--;
+    }
+    if (r == 0 && (own || (hidden && w->waiter < 0)) && (w->deadline_ns < 0 || left_ns(w) > 0))
+        return -2;
+    if (r >= 0)
+        copy_results(w);
+    return r;
+}
+
+static int wait_loop(struct wait *w)
+{
+    int r = -2;
+
+    while (r == -2) {
+        bool hidden;
+
+        memcpy(w->shown, w->fds, w->count * sizeof *w->fds);
+        hidden = pending_hide(w->shown, w->count) > 0;
+        w->shown[w->count] = (struct pollfd){.fd = w->waiter, .events = POLLIN};
+        r = judge(w, wait_once(w, hidden), hidden);
+    }
+    return r;
+}
+
+static void close_waiter(void *waiter)
+{
+    pending_waiter_close((int)(intptr_t)waiter);
+}
+
+static int wait_with(struct pollfd *fds, nfds_t count, struct pollfd *shown,
+                     const struct timespec *timeout, const sigset_t *mask)
+{
+    struct wait w = {fds, count, shown, pending_waiter_open(), -1, mask};
+    volatile int r = -1;
+
+    if (timeout)
+        w.deadline_ns =
+            drive_now_ns() + (int64_t)timeout->tv_sec * 1000000000 + timeout->tv_nsec;
+    pthread_cleanup_push(close_waiter, (void *)(intptr_t)w.waiter);
+    r = wait_loop(&w);
+    pthread_cleanup_pop(1);
+    return r;
+}
+
+/* ppoll() while something is pending. A timeout beyond a century is none. */
+static int wait_for(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+                    const sigset_t *mask)
+{
+    struct pollfd on_stack[ON_STACK], *shown = on_stack;
+    size_t size = (count + 1) * sizeof *shown;
+    int r;
+
+    if (timeout && timeout->tv_sec > 3200000000)
+        timeout = NULL;
+    if (count < ON_STACK)
+        return wait_with(fds, count, shown, timeout, mask);
+    shown = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (shown == MAP_FAILED)
+        return hook_fail(ENOMEM);
+    r = wait_with(fds, count, shown, timeout, mask);
+    munmap(shown, size);
+    return r;
+}
+
+/* --- poll ------------------------------------------------------------------------------------ */
+
+static bool any_under_way(const struct pollfd *fds, nfds_t count)
+{
+    for (nfds_t i = 0; i < count; i++)
+        if (pending_state(fds[i].fd) == PENDING_UNDER_WAY)
+            return true;
+    return false;
+}
+
+static bool timeout_is_valid(const struct timespec *t)
+{
+    return !t || (t->tv_sec >= 0 && t->tv_nsec >= 0 && t->tv_nsec < 1000000000);
+}
+
+HOOK int poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+    struct timespec t = {.tv_sec = timeout / 1000, .tv_nsec = timeout % 1000 * 1000000L};
+
+    if (!pending_any() || !fds || !any_under_way(fds, count))
+        return sys.poll(fds, count, timeout);
+    return wait_for(fds, count, timeout < 0 ? NULL : &t, NULL);
+}
+
+HOOK int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+               const sigset_t *mask)
+{
+    if (!pending_any() || !fds || !timeout_is_valid(timeout) || !any_under_way(fds, count))
+        return sys.ppoll(fds, count, timeout, mask);
+    return wait_for(fds, count, timeout, mask);
+}
+
+void __chk_fail(void) __attribute__((noreturn));
+int __poll(struct pollfd *fds, nfds_t count, int timeout);
+int __poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t room);
+int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+                const sigset_t *mask, size_t room);
+int __select(int count, fd_set *r, fd_set *w, fd_set *x, struct timeval *timeout);
+
+HOOK int __poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+    return poll(fds, count, timeout);
+}
+
+HOOK int __poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t room)
+{
+    if (room / sizeof *fds < count)
+        __chk_fail();
+    return poll(fds, count, timeout);
+}
+
+HOOK int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+                     const sigset_t *mask, size_t room)
+{
+    if (room / sizeof *fds < count)
+        __chk_fail();
+    return ppoll(fds, count, timeout, mask);
+}
+
+/* --- select ---------------------------------------------------------------------------------- */
+
+/* A program may pass sets larger than FD_SETSIZE; bits are looked up by hand. */
+enum { WORD_BITS = sizeof(long) * CHAR_BIT };
+
+static bool has_bit(const fd_set *set, int fd)
+{
+    return set && ((const unsigned long *)set)[fd / WORD_BITS] >> (fd % WORD_BITS) & 1;
+}
+
+static void put_bit(fd_set *set, int fd, bool on)
+{
+    unsigned long bit = 1ul << (fd % WORD_BITS), *word;
+
+    if (!set)
+        return;
+    word = &((unsigned long *)set)[fd / WORD_BITS];
+    *word = on ? *word | bit : *word & ~bit;
+}
+
+struct sets {
+    int count;
+    fd_set *r, *w, *x;
+};
+
+static bool any_set_under_way(const struct sets *s)
+{
+    for (int fd = 0; fd < s->count; fd++)
+        if ((has_bit(s->r, fd) || has_bit(s->w, fd) || has_bit(s->x, fd)) &&
+            pending_state(fd) == PENDING_UNDER_WAY)
+            return true;
+    return false;
+}
+
+static nfds_t sets_to_fds(const struct sets *s, struct pollfd *fds)
+{
+    nfds_t n = 0;
+
+    for (int fd = 0; fd < s->count; fd++) {
+        int events = (has_bit(s->r, fd) ? POLLIN | POLLRDNORM | POLLRDBAND : 0) |
+                     (has_bit(s->w, fd) ? POLLOUT | POLLWRNORM | POLLWRBAND : 0) |
+                     (has_bit(s->x, fd) ? POLLPRI : 0);
+
+        if (events)
+            fds[n++] = (struct pollfd){.fd = fd, .events = (short)events};
+    }
+    return n;
+}
+
+/* As the kernel's select reads poll's answers. The number of bits set, or -1: a bad descriptor. */
+static int fds_to_sets(const struct sets *s, const struct pollfd *fds, nfds_t n)
+{
+    int bits = 0;
+
+    for (nfds_t i = 0; i < n; i++) {
+        int got = fds[i].revents, want = fds[i].events, fd = fds[i].fd;
+        bool r = want & POLLIN && got & (POLLIN | POLLRDNORM | POLLRDBAND | POLLHUP | POLLERR);
+        bool w = want & POLLOUT && got & (POLLOUT | POLLWRNORM | POLLWRBAND | POLLERR);
+        bool x = want & POLLPRI && got & POLLPRI;
+
+        if (got & POLLNVAL)
+            return -1;
+        put_bit(s->r, fd, r);
+        put_bit(s->w, fd, w);
+        put_bit(s->x, fd, x);
+        bits += r + w + x;
+    }
+    return bits;
+}
+
+static int select_with(const struct sets *s, struct pollfd *fds, const struct timespec *timeout,
+                       const sigset_t *mask)
+{
+    nfds_t n = sets_to_fds(s, fds);
+    int r = wait_for(fds, n, timeout, mask);
+
+    if (r < 0)
+        return r;
+    r = fds_to_sets(s, fds, n);
+    return r < 0 ? hook_fail(EBADF) : r;
+}
+
+static int select_pending(const struct sets *s, const struct timespec *timeout,
+                          const sigset_t *mask)
+{
+    struct pollfd on_stack[ON_STACK], *fds = on_stack;
+    size_t size = ((size_t)s->count + 1) * sizeof *fds;
+    int r;
+
+    if (s->count <= ON_STACK)
+        return select_with(s, fds, timeout, mask);
+    fds = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (fds == MAP_FAILED)
+        return hook_fail(ENOMEM);
+    r = select_with(s, fds, timeout, mask);
+    munmap(fds, size);
+    return r;
+}
+
+/* Linux leaves the time that was not slept in a select's timeout. */
+static void leave_rest(struct timeval *timeout, int64_t until_ns)
+{
+    int64_t left = until_ns - drive_now_ns();
+
+    if (left < 0)
+        left = 0;
+    *timeout = (struct timeval){.tv_sec = left / 1000000000, .tv_usec = left % 1000000000 / 1000};
+}
+
+HOOK int select(int count, fd_set *r, fd_set *w, fd_set *x, struct timeval *timeout)
+{
+    struct sets s = {count, r, w, x};
+    struct timespec t = {0};
+    int64_t until_ns;
+    int result;
+
+    if (!pending_any() || count < 0 || !any_set_under_way(&s) ||
+        (timeout && (timeout->tv_sec < 0 || timeout->tv_usec < 0)))
+        return sys.select(count, r, w, x, timeout);
+    if (timeout)
+        t = (struct timespec){.tv_sec = timeout->tv_sec + timeout->tv_usec / 1000000,
+                              .tv_nsec = timeout->tv_usec % 1000000 * 1000};
+    until_ns = drive_now_ns() + (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    result = select_pending(&s, timeout ? &t : NULL, NULL);
+    if (timeout)
+        leave_rest(timeout, until_ns);
+    return result;
+}
+
+HOOK int __select(int count, fd_set *r, fd_set *w, fd_set *x, struct timeval *timeout)
+{
+    return select(count, r, w, x, timeout);
+}
+
+HOOK int pselect(int count, fd_set *r, fd_set *w, fd_set *x, const struct timespec *timeout,
+                 const sigset_t *mask)
+{
+    struct sets s = {count, r, w, x};
+
+    if (!pending_any() || count < 0 || !timeout_is_valid(timeout) || !any_set_under_way(&s))
+        return sys.pselect(count, r, w, x, timeout, mask);
+    return select_pending(&s, timeout, mask);
+}
+
+/* --- epoll ----------------------------------------------------------------------------------- */
+
+HOOK int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
+{
+    int r = pending_any() ? pending_epoll_ctl(epfd, op, fd, event) : 0;
+
+    if (r < 0)
+        return hook_fail(-r);
+    if (r > 0)
+        return 0;
+    r = sys.epoll_ctl(epfd, op, fd, event);
+    if (r == 0)
+        pending_epoll_note(epfd, op, fd, event);
+    return r;
+}

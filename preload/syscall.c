@@ -1,0 +1,62 @@
+/*
+ * syscall(): the socket calls by number are the hooks by name.
+ */
+#include <stdarg.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "preload/hook.h"
+
+static long by_name(long number, const long a[6], bool *known)
+{
+    *known = true;
+    switch (number) {
+    case SYS_socket:
+        return socket((int)a[0], (int)a[1], (int)a[2]);
+    case SYS_connect:
+        return connect((int)a[0], (const struct sockaddr *)a[1], (socklen_t)a[2]);
+    case SYS_sendto:
+        return sendto((int)a[0], (const void *)a[1], (size_t)a[2], (int)a[3],
+                      (const struct sockaddr *)a[4], (socklen_t)a[5]);
+    case SYS_sendmsg:
+        return sendmsg((int)a[0], (const struct msghdr *)a[1], (int)a[2]);
+    case SYS_sendmmsg:
+        return sendmmsg((int)a[0], (struct mmsghdr *)a[1], (unsigned)a[2], (int)a[3]);
+    case SYS_recvfrom:
+        return recvfrom((int)a[0], (void *)a[1], (size_t)a[2], (int)a[3], (struct sockaddr *)a[4],
+                        (socklen_t *)a[5]);
+    case SYS_recvmsg:
+        return recvmsg((int)a[0], (struct msghdr *)a[1], (int)a[2]);
+    case SYS_getpeername:
+        return getpeername((int)a[0], (struct sockaddr *)a[1], (socklen_t *)a[2]);
+    case SYS_getsockopt:
+        return getsockopt((int)a[0], (int)a[1], (int)a[2], (void *)a[3], (socklen_t *)a[4]);
+    case SYS_shutdown:
+        return shutdown((int)a[0], (int)a[1]);
+    case SYS_read:
+        return read((int)a[0], (void *)a[1], (size_t)a[2]);
+    case SYS_write:
+        return write((int)a[0], (const void *)a[1], (size_t)a[2]);
+    case SYS_close:
+        return close((int)a[0]);
+    case SYS_epoll_ctl:
+        return epoll_ctl((int)a[0], (int)a[1], (int)a[2], (struct epoll_event *)a[3]);
+    default:
+        *known = false;
+        return 0;
+    }
+}
+
+HOOK long syscall(long number, ...)
+{
+    va_list arguments;
+    long a[6], r;
+    bool known;
+
+    va_start(arguments, number);
+    for (int i = 0; i < 6; i++)
+        a[i] = va_arg(arguments, long);
+    va_end(arguments);
+    r = by_name(number, a, &known);
+    return known ? r : sys.syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
