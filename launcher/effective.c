@@ -1,0 +1,280 @@
+#include "launcher/effective.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conf/value.h"
+#include "launcher/say.h"
+#include "proto/bytes.h"
+
+enum { TIMEOUT_MS = 30 * 1000 };
+
+/* The environment's variable, NULL also if it is empty. */
+static const char *variable(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+static void *need(void *memory)
+{
+    if (!memory)
+        say_die(EXIT_OWN, "out of memory");
+    return memory;
+}
+
+/* --- the file -------------------------------------------------------------------------------- */
+
+/* The path if there is something; what cannot be looked at counts as there, so that it is an
+ * error and not skipped. The caller's to keep. */
+static const char *there(const char *dir, const char *file)
+{
+    char *path = NULL;
+
+    if (!dir || asprintf(&path, "%s%s", dir, file) < 0)
+        return NULL;
+    if (access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
+        return path;
+    free(path);
+    return NULL;
+}
+
+static const char *search(const struct options *o)
+{
+    const char *home = variable("XDG_CONFIG_HOME");
+    const char *path = o->config ? o->config : variable("VIADUCT_CONF");
+
+    if (path)
+        return path;
+    if (home && *home == '/')
+        path = there(home, "/viaduct/viaduct.conf");
+    else
+        path = there(variable("HOME"), "/.config/viaduct/viaduct.conf");
+    return path ? path : there("/etc", "/viaduct/viaduct.conf");
+}
+
+static void read_file(struct effective *e, const struct options *o)
+{
+    char *error = NULL, *warning = NULL;
+
+    e->path = search(o);
+    if (!e->path)
+        return;
+    if (vd_conf_client_read(&e->conf, e->path, &error, &warning) < 0)
+        say_die(EXIT_OWN, "%s", error ? error : "out of memory");
+    if (warning)
+        say_warning("%s", warning);
+    free(warning);
+}
+
+/* --- bypass ---------------------------------------------------------------------------------- */
+
+static void add_bypass(struct vd_conf_client *c, const struct vd_pattern *pattern)
+{
+    c->bypass = need(reallocarray(c->bypass, c->bypass_count + 1, sizeof *c->bypass));
+    c->bypass[c->bypass_count++] = *pattern;
+}
+
+static bool add_bypass_text(struct vd_conf_client *c, const char *text)
+{
+    const char *allowed;
+    struct vd_pattern pattern;
+
+    if (vd_pattern_read(&pattern, text, strlen(text), &allowed) < 0)
+        return false;
+    add_bypass(c, &pattern);
+    return true;
+}
+
+static void merge_bypass(struct vd_conf_client *c, const struct options *o)
+{
+    if (o->clear_bypass)
+        c->bypass_count = 0;
+    else if (!c->has_bypass && !(add_bypass_text(c, "127.0.0.0/8") && add_bypass_text(c, "::1") &&
+                                 add_bypass_text(c, "localhost")))
+        abort();
+    for (size_t i = 0; i < o->bypass_count; i++)
+        add_bypass(c, &o->bypass[i]);
+    c->has_bypass = true;
+}
+
+/* --- ALL_PROXY and NO_PROXY ------------------------------------------------------------------ */
+
+static bool is_number(const char *text)
+{
+    return strspn(text, "0123456789.:/[]abcdefABCDEF") == strlen(text) && strpbrk(text, ".:") &&
+           strchr("0123456789:[", text[0]);
+}
+
+/* As curl reads it: a name stands for its subdomains too, with or without a dot in front. */
+static bool add_no_proxy_name(struct vd_conf_client *c, const char *name)
+{
+    char suffix[VD_NAME_MAX + 8];
+
+    if (!strncmp(name, "*.", 2))
+        return add_bypass_text(c, name);
+    name += *name == '.';
+    if (strchr(name, '*') || strlen(name) > VD_NAME_MAX)
+        return false;
+    snprintf(suffix, sizeof suffix, "*.%s", name);
+    return add_bypass_text(c, name) && add_bypass_text(c, suffix);
+}
+
+static void add_no_proxy(struct vd_conf_client *c, const char *variable_name)
+{
+    const char *value = variable(variable_name);
+    if (!value)
+        return;
+
+    char *copy = need(strdup(value)), *rest = copy, *word;
+    while ((word = strsep(&rest, ", \t"))) {
+        if (!*word)
+            continue;
+        if (!strcmp(word, "*"))
+            say_die(EXIT_OWN,
+                    "%s=* would send everything directly; give the chain with -x, or "
+                    "start the command without viaduct",
+                    variable_name);
+        if (!(is_number(word) ? add_bypass_text(c, word) : add_no_proxy_name(c, word)))
+            say_note("%s: `%s` is not understood and goes through the chain", variable_name, word);
+    }
+    free(copy);
+}
+
+static const char *one_of(const char *first, const char *second)
+{
+    return variable(first) ? first : variable(second) ? second : NULL;
+}
+
+/* As with curl, a value without a scheme is an HTTP proxy, and lower case wins. */
+static bool add_all_proxy(struct vd_conf_client *c)
+{
+    const char *name = one_of("all_proxy", "ALL_PROXY");
+    const char *no_proxy = one_of("no_proxy", "NO_PROXY");
+    char *url = NULL, *error = NULL;
+    if (!name)
+        return false;
+
+    struct vd_conf_chain *chain = need(vd_conf_client_add_chain(c, "default"));
+    const char *value = variable(name);
+    if (asprintf(&url, "%s%s", strstr(value, "://") ? "" : "http://", value) < 0)
+        need(NULL);
+    if (vd_conf_hop(&chain->hops[0], url, &error) < 0)
+        say_die(EXIT_OWN, "%s: %s", name, error ? error : "out of memory");
+    free(url);
+    chain->hop_count = 1;
+    if (no_proxy)
+        add_no_proxy(c, no_proxy);
+    return true;
+}
+
+/* --- the chain ------------------------------------------------------------------------------- */
+
+static void die_of_chain(const struct effective *e, const char *title)
+{
+    char list[512];
+    struct vd_out out = vd_out_over(list, sizeof list);
+
+    for (size_t i = 0; i < e->conf.chain_count; i++) {
+        vd_out_text(&out, i ? ", " : "");
+        vd_out_text(&out, e->conf.chains[i].title);
+    }
+    vd_out_string(&out);
+    if (e->conf.chain_count > 0)
+        say_die(EXIT_OWN, "%s: no chain `%s`; -c takes one of: %s", e->path, title, list);
+    if (e->path)
+        say_die(EXIT_OWN,
+                "%s: no chain `%s`, and no other; chain %s { hops = {\"URL\"} } gives one", e->path,
+                title, title);
+    say_die(EXIT_OWN, "-c %s: no configuration was found that could have this chain", title);
+}
+
+static void set_hops(struct effective *e, const struct options *o)
+{
+    struct vd_conf_chain *chain = vd_conf_client_chain(&e->conf, "default");
+
+    if (!chain)
+        chain = need(vd_conf_client_add_chain(&e->conf, "default"));
+    memcpy(chain->hops, o->hops, o->hop_count * sizeof *o->hops);
+    chain->hop_count = o->hop_count;
+    chain->mode = VD_MODE_STRICT;
+    chain->pick = 0;
+}
+
+static void choose_chain(struct effective *e, const struct options *o)
+{
+    e->chain = o->chain ? o->chain : "default";
+    if (o->hop_count > 0 && o->chain)
+        say_die(EXIT_OWN, "-x and -c both name a chain; allowed: one of them");
+    if (o->hop_count > 0)
+        set_hops(e, o);
+    if (vd_conf_client_chain(&e->conf, e->chain))
+        return;
+    if (o->chain || e->conf.chain_count > 0)
+        die_of_chain(e, e->chain);
+    if (!add_all_proxy(&e->conf))
+        say_die(EXIT_OWN, "no proxy is given; give one with -x socks5h://HOST:PORT, in "
+                          "~/.config/viaduct/viaduct.conf or in ALL_PROXY");
+}
+
+/* --- what this version serves ---------------------------------------------------------------- */
+
+static bool is_used(const struct effective *e, const char *title)
+{
+    for (size_t i = 0; i < e->conf.rule_count; i++)
+        if (e->conf.rules[i].action == VD_RULE_CHAIN && !strcmp(e->conf.rules[i].chain, title))
+            return true;
+    return !strcmp(e->chain, title);
+}
+
+static void refuse_unserved(const struct effective *e)
+{
+    const struct vd_conf_client *c = &e->conf;
+
+    for (size_t i = 0; i < c->chain_count; i++)
+        if (c->chains[i].mode != VD_MODE_STRICT && is_used(e, c->chains[i].title))
+            say_die(EXIT_OWN,
+                    "chain `%s`: mode `%s` is not served by this version; allowed: strict",
+                    c->chains[i].title, vd_conf_modes[c->chains[i].mode]);
+    if (c->dns == VD_DNS_CHAIN)
+        say_die(EXIT_OWN, "DNS mode `chain` (DNS over TCP through the chain) is not served by this "
+                          "version; allowed: remote, local");
+    if (c->udp == VD_UDP_PROXY)
+        say_die(EXIT_OWN, "UDP mode `proxy`: UDP is not carried yet by this version; allowed: "
+                          "deny, direct");
+}
+
+void effective_make(struct effective *e, const struct options *o)
+{
+    *e = (struct effective){.path = NULL};
+    read_file(e, o);
+    merge_bypass(&e->conf, o);
+    choose_chain(e, o);
+    if (o->has_mode)
+        vd_conf_client_chain(&e->conf, e->chain)->mode = VD_MODE_STRICT;
+    if (o->has_dns)
+        e->conf.dns = o->dns;
+    if (o->has_udp)
+        e->conf.udp = o->udp;
+    if (o->timeout_ms)
+        e->conf.timeout_ms = o->timeout_ms;
+    if (!e->conf.timeout_ms)
+        e->conf.timeout_ms = TIMEOUT_MS;
+    refuse_unserved(e);
+    if (e->conf.udp == VD_UDP_AUTO)
+        e->conf.udp = VD_UDP_DENY;
+}
+
+void effective_print(const struct effective *e)
+{
+    if (e->path && !strchr(e->path, '\n'))
+        printf("# %s and the command line\n", e->path);
+    if (strcmp(e->chain, "default"))
+        printf("# for what no rule matches: chain %s (-c)\n", e->chain);
+    vd_conf_client_print(stdout, &e->conf);
+    if (fflush(stdout))
+        say_die(EXIT_OWN, "--print-config: %s", strerror(errno));
+}

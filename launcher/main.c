@@ -1,0 +1,72 @@
+/*
+ * viaduct: runs a command with its connections sent through a chain of proxies.
+ *
+ * options -> effective configuration -> the command's file and whether it can be carried -> plan ->
+ * session file -> exec. Whatever is wrong ends the launcher before the command starts: it never
+ * runs unproxied.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/session.h"
+#include "launcher/build.h"
+#include "launcher/effective.h"
+#include "launcher/find.h"
+#include "launcher/judge.h"
+#include "launcher/options.h"
+#include "launcher/parts.h"
+#include "launcher/run.h"
+#include "launcher/say.h"
+
+static void setup_say(const struct options *o)
+{
+    int fd = -1;
+
+    if (o->log) {
+        fd = open(o->log, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY | O_CLOEXEC, 0600);
+        if (fd < 0)
+            say_die(EXIT_OWN, "--log %s: %s", o->log, strerror(errno));
+    }
+    say_setup((enum plan_verbosity)o->verbosity, fd, o->log_json);
+}
+
+static void make_session(struct plan *plan, char path[SESSION_PATH_MAX])
+{
+    session_sweep();
+    int error = session_make(plan, path);
+    free(plan);
+    if (error)
+        say_die(EXIT_OWN, "the session file in /dev/shm: %s", strerror(error));
+}
+
+int main(int argc, char **argv)
+{
+    static struct options options;
+    static struct effective effective;
+    struct found found;
+    char library[PATH_MAX], session[SESSION_PATH_MAX];
+
+    (void)argc;
+    options_read(&options, argv);
+    setup_say(&options);
+    if (!options.command[0] && !options.print_config)
+        say_die(EXIT_OWN, "no command is given; usage: viaduct [OPTIONS] [--] COMMAND [ARG...]");
+    effective_make(&effective, &options);
+    if (options.print_config) {
+        effective_print(&effective);
+        return 0;
+    }
+    if (getenv(SESSION_ENV))
+        say_die(EXIT_OWN, "already inside a viaduct session (" SESSION_ENV " is set): the outer "
+                          "chain would carry the inner one; leave out one of them");
+    find_command(&found, options.command[0]);
+    judge_program(found.fd, found.program);
+    parts_library(library);
+    make_session(build_plan(&effective, &options), session);
+    if (!options.keep_proxy_env)
+        run_scrub_environment();
+    run_command(&found, options.command, library, session);
+}

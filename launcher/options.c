@@ -1,0 +1,287 @@
+#include "launcher/options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/value.h"
+#include "launcher/say.h"
+
+/* Ends the program with what a reader of conf/value.h found wrong. */
+static void die_of(const char *name, char *error)
+{
+    say_die(EXIT_OWN, "%s: %s", name, error ? error : "out of memory");
+}
+
+static void set_proxy(struct options *o, char *value)
+{
+    char *error = NULL;
+
+    if (o->hop_count == VD_HOPS_MAX)
+        say_die(EXIT_OWN, "-x: too many hops; allowed: up to %d", VD_HOPS_MAX);
+    int result = vd_conf_hop(&o->hops[o->hop_count++], value, &error);
+    memset(value, 'x', strlen(value));
+    if (result < 0)
+        die_of("-x", error);
+}
+
+static void set_config(struct options *o, char *value)
+{
+    o->config = value;
+}
+
+static void set_chain(struct options *o, char *value)
+{
+    o->chain = value;
+}
+
+static void set_mode(struct options *o, char *value)
+{
+    char *error = NULL;
+    int mode = vd_conf_choice("mode", vd_conf_modes, value, &error);
+
+    if (mode < 0)
+        die_of("-m", error);
+    if (mode != VD_MODE_STRICT)
+        say_die(EXIT_OWN, "-m: mode `%s` is not served by this version; allowed: strict", value);
+    o->has_mode = true;
+}
+
+static void set_dns(struct options *o, char *value)
+{
+    char *error = NULL;
+    int dns = vd_conf_choice("DNS mode", vd_conf_dns_modes, value, &error);
+
+    if (dns < 0)
+        die_of("-d", error);
+    o->has_dns = true;
+    o->dns = (enum vd_conf_dns)dns;
+}
+
+static void set_bypass(struct options *o, char *value)
+{
+    char *error = NULL;
+
+    if (!strcmp(value, "none")) {
+        o->clear_bypass = true;
+        o->bypass_count = 0;
+        return;
+    }
+    struct vd_pattern *more = reallocarray(o->bypass, o->bypass_count + 1, sizeof *more);
+    if (!more)
+        die_of("-b", NULL);
+    o->bypass = more;
+    if (vd_conf_pattern(&more[o->bypass_count++], value, &error) < 0)
+        die_of("-b", error);
+}
+
+static void set_udp(struct options *o, char *value)
+{
+    char *error = NULL;
+    int udp = vd_conf_choice("UDP mode", vd_conf_udp_modes, value, &error);
+
+    if (udp < 0)
+        die_of("--udp", error);
+    o->has_udp = true;
+    o->udp = (enum vd_conf_udp)udp;
+}
+
+static void set_timeout(struct options *o, char *value)
+{
+    char *error = NULL;
+
+    if (vd_conf_seconds(&o->timeout_ms, "timeout", value, &error) < 0)
+        die_of("-t", error);
+}
+
+static void set_quiet(struct options *o, char *value)
+{
+    (void)value;
+    o->verbosity = PLAN_QUIET;
+}
+
+static void set_verbose(struct options *o, char *value)
+{
+    (void)value;
+    o->verbosity = o->verbosity >= PLAN_CONNECTIONS ? PLAN_HOPS : PLAN_CONNECTIONS;
+}
+
+static void set_log(struct options *o, char *value)
+{
+    if (!*value)
+        say_die(EXIT_OWN, "--log: no file is named");
+    o->log = value;
+}
+
+static void set_log_format(struct options *o, char *value)
+{
+    char *error = NULL;
+    int format = vd_conf_choice("log format", vd_conf_log_formats, value, &error);
+
+    if (format < 0)
+        die_of("--log-format", error);
+    o->log_json = format;
+}
+
+static void set_print_config(struct options *o, char *value)
+{
+    (void)value;
+    o->print_config = true;
+}
+
+static void set_keep_proxy_env(struct options *o, char *value)
+{
+    (void)value;
+    o->keep_proxy_env = true;
+}
+
+static void show_version(struct options *o, char *value)
+{
+    (void)o, (void)value;
+    puts("viaduct " VIADUCT_VERSION);
+    exit(fflush(stdout) ? EXIT_OWN : 0);
+}
+
+static void show_help(struct options *o, char *value);
+
+/* --- the table ------------------------------------------------------------------------------- */
+
+static const struct option {
+    char letter; /* 0: none */
+    const char *name, *argument, *help;
+    void (*set)(struct options *o, char *value);
+} table[] = {
+    {'x', "proxy", "URL", "one hop; repeat for a chain, in order", set_proxy},
+    {'f', "config", "FILE", "configuration instead of the files searched for", set_config},
+    {'c', "chain", "NAME", "a chain of the configuration other than `default`", set_chain},
+    {'m', "mode", "MODE", "strict: all hops, in order", set_mode},
+    {'d', "dns", "MODE", "remote or local; default: what the last hop's scheme says", set_dns},
+    {'b', "bypass", "RULE",
+     "direct for an address, CIDR, host or *.suffix, each with\n"
+     "optional :port; `none` clears the default (loopback)",
+     set_bypass},
+    {0, "udp", "MODE", "deny (default) or direct", set_udp},
+    {'t', "timeout", "SECONDS", "for the whole handshake of a connection (default 30)",
+     set_timeout},
+    {'q', "quiet", NULL, "say nothing", set_quiet},
+    {'v', "verbose", NULL, "one line per connection; -vv: one per hop", set_verbose},
+    {0, "log", "FILE", "where to say it (default: the standard error)", set_log},
+    {0, "log-format", "FORMAT", "text or json", set_log_format},
+    {0, "print-config", NULL, "print the effective configuration and end", set_print_config},
+    {0, "keep-proxy-env", NULL, "leave http_proxy and the like to the command", set_keep_proxy_env},
+    {'V', "version", NULL, "print the version and end", show_version},
+    {'h', "help", NULL, "print this and end", show_help},
+};
+
+enum { TABLE_LEN = sizeof table / sizeof *table };
+
+static void print_option(const struct option *option)
+{
+    char left[40];
+    const char *argument = option->argument ? option->argument : "";
+    const char *help = option->help;
+
+    snprintf(left, sizeof left, "  %c%c%c --%s %s", option->letter ? '-' : ' ',
+             option->letter ? option->letter : ' ', option->letter ? ',' : ' ', option->name,
+             argument);
+    for (const char *end; (end = strchr(help, '\n')); help = end + 1, left[0] = 0)
+        printf("%-26s %.*s\n", left, (int)(end - help), help);
+    printf("%-26s %s\n", left, help);
+}
+
+static void show_help(struct options *o, char *value)
+{
+    (void)o, (void)value;
+    puts("usage: viaduct [OPTIONS] [--] COMMAND [ARG...]\n\n"
+         "Runs COMMAND with its connections sent through a chain of proxies.\n");
+    for (int i = 0; i < TABLE_LEN; i++)
+        print_option(&table[i]);
+    puts("\nA proxy's URL: scheme://[user[:password]@]host[:port][?timeout=SECONDS]\n"
+         "Schemes: socks4 and socks5 (names are resolved here), socks4a, socks5h and http (names\n"
+         "are resolved by the proxy).\n"
+         "Configuration: $VIADUCT_CONF, $XDG_CONFIG_HOME/viaduct/viaduct.conf,\n"
+         "/etc/viaduct/viaduct.conf. Without any chain, ALL_PROXY is used.\n"
+         "Exit status: the command's own; 125 an error of viaduct, 126 the command cannot be run,\n"
+         "127 it was not found.");
+    exit(fflush(stdout) ? EXIT_OWN : 0);
+}
+
+/* --- the command line ------------------------------------------------------------------------ */
+
+static void unknown(const char *option, size_t len)
+{
+    say_die(EXIT_OWN, "unknown option `%.*s`; `viaduct -h` lists what is allowed", (int)len,
+            option);
+}
+
+static const struct option *find_name(const char *name, size_t len)
+{
+    for (int i = 0; i < TABLE_LEN; i++)
+        if (strlen(table[i].name) == len && !memcmp(table[i].name, name, len))
+            return &table[i];
+    return NULL;
+}
+
+static const struct option *find_letter(char letter)
+{
+    for (int i = 0; i < TABLE_LEN; i++)
+        if (table[i].letter == letter)
+            return &table[i];
+    return NULL;
+}
+
+/* --name, --name=VALUE, --name VALUE. The argument that comes next. */
+static char **read_long(struct options *o, char **argv)
+{
+    char *name = *argv + 2;
+    size_t len = strcspn(name, "=");
+    char *value = name[len] ? name + len + 1 : NULL;
+    const struct option *option = find_name(name, len);
+
+    if (!option)
+        unknown(*argv, len + 2);
+    if (!option->argument && value)
+        say_die(EXIT_OWN, "--%s takes no value", option->name);
+    if (option->argument && !value)
+        value = *++argv;
+    if (option->argument && !value)
+        say_die(EXIT_OWN, "--%s: %s is missing", option->name, option->argument);
+    option->set(o, value);
+    return argv + 1;
+}
+
+/* -v, -vv, -xVALUE, -x VALUE. The argument that comes next. */
+static char **read_short(struct options *o, char **argv)
+{
+    for (char *at = *argv + 1; *at; at++) {
+        const struct option *option = find_letter(*at);
+        if (!option) {
+            char text[] = {'-', *at, 0};
+            unknown(text, 2);
+        }
+        if (option->argument) {
+            char *value = at[1] ? at + 1 : *++argv;
+            if (!value)
+                say_die(EXIT_OWN, "-%c: %s is missing", option->letter, option->argument);
+            option->set(o, value);
+            break;
+        }
+        option->set(o, NULL);
+    }
+    return argv + 1;
+}
+
+void options_read(struct options *o, char **argv)
+{
+    o->verbosity = PLAN_FAILURES;
+    if (*argv)
+        argv++;
+    while (*argv && argv[0][0] == '-' && argv[0][1]) {
+        if (!strcmp(*argv, "--")) {
+            argv++;
+            break;
+        }
+        argv = argv[0][1] == '-' ? read_long(o, argv) : read_short(o, argv);
+    }
+    o->command = argv;
+}

@@ -1,0 +1,35 @@
+/*
+ * options: the command line of viaduct.
+ */
+#ifndef VIADUCT_LAUNCHER_OPTIONS_H
+#define VIADUCT_LAUNCHER_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/plan.h"
+#include "conf/client.h"
+
+struct options {
+    struct vd_hop hops[VD_HOPS_MAX]; /* -x */
+    size_t hop_count;
+    const char *config, *chain, *log; /* NULL: not given */
+    struct vd_pattern *bypass;
+    size_t bypass_count;
+    bool clear_bypass; /* -b none: only what -b gave after it holds */
+    bool has_mode;     /* -m strict */
+    bool has_dns, has_udp;
+    enum vd_conf_dns dns;
+    enum vd_conf_udp udp;
+    uint32_t timeout_ms; /* 0: not given */
+    int verbosity;       /* enum plan_verbosity */
+    bool log_json, print_config, keep_proxy_env;
+    char **command; /* ends with NULL; empty: none was given */
+};
+
+/* Reads the command line into *o, which must be all zeros; URLs are blanked in argv, as they may
+ * hold passwords. Ends the program on -V, on -h, and with status 125 on an error. */
+void options_read(struct options *o, char **argv);
+
+#endif

@@ -1,0 +1,16 @@
+/*
+ * resolve: the names of hops that this machine has to resolve.
+ */
+#ifndef VIADUCT_LAUNCHER_RESOLVE_H
+#define VIADUCT_LAUNCHER_RESOLVE_H
+
+#include <stddef.h>
+
+#include "proto/url.h"
+
+/* Fills in the addresses of the first hop, and of every hop behind one that takes addresses only,
+ * by the system's resolver; those that the hop before cannot carry are left out. Ends the program
+ * with status 125 and a line that names chain and hop where none is left. */
+void resolve_hops(const char *chain, struct vd_hop *hops, size_t count);
+
+#endif

@@ -1,0 +1,83 @@
+#include "launcher/run.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/session.h"
+#include "launcher/say.h"
+#include "proto/bytes.h"
+
+/* --- the environment ------------------------------------------------------------------------- */
+
+void run_scrub_environment(void)
+{
+    static const char *const names[] = {"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY",
+                                        "all_proxy",  "ALL_PROXY",  "ftp_proxy",   "FTP_PROXY"};
+    char list[256];
+    struct vd_out out = vd_out_over(list, sizeof list);
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (getenv(names[i])) {
+            vd_out_text(&out, out.len ? ", " : "");
+            vd_out_text(&out, names[i]);
+            unsetenv(names[i]);
+        }
+    if (out.len > 0)
+        say_note("removed from the command's environment: %s", vd_out_string(&out));
+}
+
+static void set(const char *name, const char *value)
+{
+    if (setenv(name, value, 1) < 0)
+        say_die(EXIT_OWN, "%s: %s", name, strerror(errno));
+}
+
+/* What is preloaded already stays, behind ours. */
+static void preload(const char *library)
+{
+    const char *others = getenv("LD_PRELOAD");
+    char *value = NULL;
+
+    if (!others || !*others) {
+        set("LD_PRELOAD", library);
+        return;
+    }
+    if (asprintf(&value, "%s:%s", library, others) < 0)
+        say_die(EXIT_OWN, "out of memory");
+    set("LD_PRELOAD", value);
+    free(value);
+}
+
+/* --- the command ----------------------------------------------------------------------------- */
+
+/* argv[0] is replaced by the shell and the script. */
+static void run_by_shell(const char *script, char **argv)
+{
+    size_t count = 0;
+    while (argv[count])
+        count++;
+
+    char **longer = calloc(count + 2, sizeof *longer);
+    if (!longer)
+        return;
+    longer[0] = (char[]){"/bin/sh"};
+    longer[1] = (char *)script;
+    memcpy(longer + 2, argv + 1, count * sizeof *argv);
+    execv("/bin/sh", longer);
+}
+
+void run_command(const struct found *found, char **argv, const char *library, const char *session)
+{
+    preload(library);
+    set(SESSION_ENV, session);
+    if (found->by_shell)
+        run_by_shell(found->path, argv);
+    else
+        execv(found->path, argv);
+    int error = errno;
+    unlink(session);
+    say_die(EXIT_CANNOT_RUN, "%s: %s", found->path, strerror(error));
+}
