@@ -1,0 +1,43 @@
+/*
+ * access: who may go where: the allow and deny rules, and the guard of private targets.
+ *
+ * The first rule that matches counts. Where none matches, the request is allowed, unless there is
+ * an allow rule: who says what is allowed has said that the rest is not.
+ *
+ * The guard: for clients that are not on loopback, targets on loopback, link-local, unspecified,
+ * multicast and broadcast addresses and this machine's own addresses are refused, unless an allow
+ * rule names the target in its `to` by more than "*".
+ *
+ * A name is judged twice: before the lookup by what names can decide, then each address by all.
+ */
+#ifndef DAEMON_ACCESS_H
+#define DAEMON_ACCESS_H
+
+#include "conf/daemon.h"
+#include "daemon/net.h"
+#include "proto/shake.h"
+
+enum access_verdict { ACCESS_NO, ACCESS_YES, ACCESS_BY_ADDRESS };
+
+struct access_query {
+    const struct net_addr *client;
+    const char *user; /* NULL: not logged in */
+    size_t user_len;
+    enum vd_command command;
+    const struct vd_endpoint *target; /* what was asked for: a name or an address */
+};
+
+struct access;
+
+/* `conf` outlives it. NULL without memory. */
+struct access *access_new(const struct vd_conf_daemon *conf);
+void access_free(struct access *access);
+
+/* What can be said before a lookup. ACCESS_BY_ADDRESS (names only): the final address decides. */
+enum access_verdict access_target(struct access *access, const struct access_query *q);
+/* The same for a chain, which sends names on: never ACCESS_BY_ADDRESS. */
+bool access_target_of_chain(struct access *access, const struct access_query *q);
+/* Whether `q` may end at this address of the target. */
+bool access_address(struct access *access, const struct access_query *q, const struct vd_ip *ip);
+
+#endif

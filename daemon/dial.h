@@ -1,0 +1,87 @@
+/*
+ * dial: from a target to a connected socket: straight (RFC 8305, happy eyeballs) or by a chain.
+ *
+ * A dial belongs to a session and reports to it once, by `done`, maybe from inside dial_start.
+ * The connected socket is then watched, edge-triggered, by dial->io, which the owner takes over by
+ * loop_hand_over.
+ */
+#ifndef DAEMON_DIAL_H
+#define DAEMON_DIAL_H
+
+#include "conf/daemon.h"
+#include "daemon/loop.h"
+#include "daemon/net.h"
+#include "daemon/resolve.h"
+#include "proto/chain.h"
+
+enum {
+    DIAL_ATTEMPTS = 2 * RESOLVE_IPS_MAX,
+    DIAL_STAGGER_MS = 250,  /* RFC 8305 section 5: Connection Attempt Delay */
+    DIAL_AAAA_WAIT_MS = 50, /* section 3: Resolution Delay */
+    DIAL_SAID_MAX = 384,
+    DIAL_TIMERS = 1
+};
+
+/* What every session's epoll registration waits for. */
+extern const uint32_t dial_events;
+
+/* One per worker. */
+struct dialer {
+    struct loop *loop;
+    struct resolver *resolver;
+    const struct vd_conf_chain *upstream; /* hop_count 0: none */
+    uint8_t *scratch;                     /* the worker's shared buffer */
+    size_t scratch_len;
+};
+
+struct dial_attempt {
+    struct loop_io io;
+    struct dial *dial;
+    struct vd_ip ip;
+};
+
+struct dial_queue {
+    uint8_t count, next;
+    bool taken; /* the resolver's answer for this family stands here */
+    struct vd_ip ips[RESOLVE_IPS_MAX];
+};
+
+struct dial {
+    const struct dialer *by;
+    void (*done)(struct dial *dial, int err); /* VD_OK, or a reason (positive) for the client */
+    bool (*may_reach)(struct dial *dial, const struct vd_ip *ip); /* the guard on final addresses */
+
+    struct loop_io io;        /* done: the connected socket */
+    uint32_t seen;            /* done: events that came with it */
+    struct net_addr peer;     /* done: where it is connected to */
+    struct vd_endpoint bound; /* done: a chain's last reply */
+    bool chained;
+    size_t said_len; /* not done: what the chain has to say */
+    char said[DIAL_SAID_MAX];
+
+    /* private */
+    uint8_t phase;
+    bool may_start, waited; /* the stagger has passed; the wait for AAAA is over or needless */
+    bool by_v4;             /* the family to be tried next */
+    uint16_t port;
+    int err;
+    unsigned alive, used; /* attempts */
+    const struct vd_endpoint *target;
+    struct vd_endpoint final; /* chain: the target as the last hop takes it */
+    struct resolve_wait wait;
+    struct loop_timer timer;
+    struct dial_queue queue[2]; /* enum resolve_family */
+    struct dial_attempt attempts[DIAL_ATTEMPTS];
+    struct vd_chain chain;
+};
+
+/* Sets everything but `done` and `may_reach`. */
+void dial_init(struct dial *dial, const struct dialer *by);
+/* Sets out for `target`, which outlives the dial. The last thing its caller does. */
+void dial_start(struct dial *dial, const struct vd_endpoint *target);
+/* Gives up: closes what is open, calls nobody. Harmless after `done` and without dial_start. */
+void dial_stop(struct dial *dial);
+/* The time is over: what to tell the client; says why in dial->said where there is a chain. */
+int dial_timed_out(struct dial *dial);
+
+#endif

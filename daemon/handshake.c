@@ -1,0 +1,261 @@
+/*
+ * The states of a session until the tunnel stands: ACCEPT, AUTH, DIAL, REPLY, REFUSED; their
+ * picture is at the head of session.c.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "daemon/log.h"
+#include "daemon/session_state.h"
+#include "proto/err.h"
+
+enum { REFUSED_MS = 2000, REFUSED_BYTES = 1 << 20 /* read after a refusal, at most */ };
+
+/* --- answers --- */
+
+/* Sends what the codec has to say. 1: all is sent; 0: the socket is full; -1: the client is gone.
+ */
+static int send_answer(struct session *s)
+{
+    uint8_t text[VD_ACCEPT_REPLY_MAX];
+    struct vd_accept *a = &s->setup->accept;
+    size_t len;
+    while ((len = vd_accept_pending(a, text, sizeof text)) > 0) {
+        ssize_t n = send(session_leg(s, RELAY_CLIENT)->io.fd, text, len, MSG_NOSIGNAL);
+        if (n < 0)
+            return errno == EAGAIN ? 0 : -1;
+        vd_accept_sent(a, (size_t)n);
+    }
+    return 1;
+}
+
+/* REFUSED: sends the rest of the refusal, then reads what the client still says. */
+void handshake_refused(struct session *s)
+{
+    struct relay_pool *pool = &s->worker->pool;
+    int fd = session_leg(s, RELAY_CLIENT)->io.fd;
+    int sent = s->setup ? send_answer(s) : 1;
+    if (sent == 0)
+        return;
+    if (sent == 1 && s->setup) {
+        shutdown(fd, SHUT_WR);
+        session_free_setup(s);
+    }
+    ssize_t n = 1;
+    while (sent == 1 && s->drained < REFUSED_BYTES && n > 0) {
+        n = recv(fd, pool->buffer, RELAY_BUFFER, 0);
+        s->drained += n > 0 ? (uint32_t)n : 0;
+    }
+    if (n < 0 && errno == EAGAIN)
+        return;
+    session_close(s);
+}
+
+/* The codec holds the refusal. A protocol that is unknown here gets no answer. */
+static void refuse(struct session *s, int err)
+{
+    uint8_t byte;
+    session_log_end(s, "refused", vd_err_proxy_status(err));
+    dial_stop(&s->setup->dial);
+    s->state = SESSION_REFUSED;
+    s->drained = 0;
+    if (vd_accept_pending(&s->setup->accept, &byte, 1) == 0) {
+        session_close(s);
+        return;
+    }
+    loop_timer_in(session_loop(s), &s->timer, REFUSED_MS);
+    handshake_refused(s);
+}
+
+static void refuse_request(struct session *s, int err)
+{
+    vd_accept_reply(&s->setup->accept, err, NULL);
+    refuse(s, err);
+}
+
+/* --- REPLY --- */
+
+void handshake_reply(struct session *s)
+{
+    int sent = send_answer(s);
+    if (sent > 0)
+        session_start_relay(s);
+    else if (sent < 0)
+        session_end(s, "client-gone");
+}
+
+static void on_dialed(struct dial *dial, int err)
+{
+    struct session_setup *setup = loop_owner(dial, struct session_setup, dial);
+    struct session *s = setup->session;
+    struct vd_endpoint bound = dial->bound;
+    if (err != VD_OK) {
+        refuse_request(s, err);
+        return;
+    }
+    net_addr_local(&s->out, dial->io.fd);
+    s->peer = dial->peer;
+    if (!dial->chained) {
+        struct vd_ip ip = net_addr_ip(&s->out);
+        vd_endpoint_set_ip(&bound, &ip, net_addr_port(&s->out));
+    }
+    loop_hand_over(session_loop(s), &dial->io, &session_leg(s, RELAY_TARGET)->io);
+    relay_note(&s->relay, RELAY_TARGET, dial->seen);
+    s->state = SESSION_REPLY;
+    vd_accept_reply(&setup->accept, VD_OK, &bound);
+    handshake_reply(s);
+}
+
+/* --- the request --- */
+
+static struct access_query query_of(const struct session *s)
+{
+    const struct vd_accept *a = &s->setup->accept;
+    return (struct access_query){.client = &s->client,
+                                 .user = s->setup->logged_in ? a->user : NULL,
+                                 .user_len = a->user_len,
+                                 .command = (enum vd_command)a->command,
+                                 .target = &a->target};
+}
+
+static bool may_reach(struct dial *dial, const struct vd_ip *ip)
+{
+    struct session *s = loop_owner(dial, struct session_setup, dial)->session;
+    struct access_query q = query_of(s);
+    return access_address(s->worker->access, &q, ip);
+}
+
+static bool is_allowed(const struct session *s)
+{
+    struct access_query q = query_of(s);
+    if (s->setup->dial.chained)
+        return access_target_of_chain(s->worker->access, &q);
+    return access_target(s->worker->access, &q) != ACCESS_NO;
+}
+
+static void take_request(struct session *s)
+{
+    struct session_setup *setup = s->setup;
+    s->command = setup->accept.command;
+    if (s->command != VD_CONNECT) {
+        refuse_request(s, VD_ERR_COMMAND);
+        return;
+    }
+    if (!is_allowed(s)) {
+        refuse_request(s, VD_ERR_DENIED);
+        return;
+    }
+    s->state = SESSION_DIAL;
+    loop_timer_in(session_loop(s), &s->timer, s->worker->conf->connect_ms);
+    dial_start(&setup->dial, &setup->accept.target);
+}
+
+/* --- ACCEPT and AUTH --- */
+
+/* Tells the codec what was decided. Whether the handshake goes on; if not the session may be over.
+ */
+static bool take_verdict(struct session *s, bool ok)
+{
+    struct session_setup *setup = s->setup;
+    if (!ok)
+        session_log_login_refused(s);
+    setup->logged_in = ok;
+    vd_accept_login(&setup->accept, ok);
+    if (!ok)
+        refuse(s, VD_ERR_LOGIN);
+    return ok;
+}
+
+static void on_decided(struct login_wait *wait, bool ok)
+{
+    struct session *s = loop_owner(wait, struct session_setup, login)->session;
+    s->state = SESSION_ACCEPT;
+    if (take_verdict(s, ok))
+        handshake_on(s);
+}
+
+static bool take_login(struct session *s)
+{
+    struct session_setup *setup = s->setup;
+    const struct vd_accept *a = &setup->accept;
+    setup->login = (struct login_wait){.user = a->user,
+                                       .user_len = a->user_len,
+                                       .password = a->password,
+                                       .password_len = a->password_len,
+                                       .decided = on_decided};
+    enum login_verdict verdict = login_check(s->worker->login, &setup->login);
+    if (verdict != LOGIN_LATER)
+        return take_verdict(s, verdict == LOGIN_YES);
+    s->state = SESSION_AUTH;
+    return false;
+}
+
+/* Feeds the codec until it has taken all, or asks. Whether the handshake goes on. */
+static bool feed(struct session *s)
+{
+    struct session_setup *setup = s->setup;
+    int result;
+    do {
+        size_t used = 0;
+        result = vd_accept_feed(&setup->accept, setup->in + setup->at,
+                                (size_t)(setup->len - setup->at), &used);
+        setup->at = (uint16_t)(setup->at + used);
+    } while (result == VD_ACCEPT_LOGIN && take_login(s));
+    if (result == VD_ACCEPT_REQUEST)
+        take_request(s);
+    else if (result < 0)
+        refuse(s, result);
+    return result == VD_MORE;
+}
+
+/* Receives into the empty `in`. Whether there is something to feed. */
+static bool receive(struct session *s)
+{
+    struct session_setup *setup = s->setup;
+    struct relay_leg *client = session_leg(s, RELAY_CLIENT);
+    ssize_t n = client->readable ? recv(client->io.fd, setup->in, sizeof setup->in, 0) : -1;
+    if (n > 0) {
+        setup->at = 0;
+        setup->len = (uint16_t)n;
+        client->readable = n == sizeof setup->in || client->ended || client->urgent;
+        return true;
+    }
+    if (client->readable && (n == 0 || errno != EAGAIN))
+        session_end(s, "client-gone");
+    else
+        client->readable = false;
+    return false;
+}
+
+void handshake_on(struct session *s)
+{
+    int sent = 1;
+    do {
+        if (!feed(s))
+            return;
+        sent = send_answer(s);
+        if (sent < 0)
+            session_end(s, "client-gone");
+    } while (sent > 0 && receive(s));
+}
+
+/* --- the beginning and the end of time --- */
+
+void handshake_set_up(struct session *s, unsigned offers)
+{
+    struct session_setup *setup = s->setup;
+    setup->session = s;
+    setup->logged_in = false;
+    setup->at = setup->len = 0;
+    memset(&setup->login, 0, sizeof setup->login);
+    vd_accept_start(&setup->accept, offers);
+    dial_init(&setup->dial, &s->worker->dialer);
+    setup->dial.done = on_dialed;
+    setup->dial.may_reach = may_reach;
+}
+
+void handshake_late(struct session *s)
+{
+    refuse_request(s, dial_timed_out(&s->setup->dial));
+}

@@ -1,0 +1,14 @@
+/*
+ * master: the parent: keeps a worker running on each slot, and ends them.
+ */
+#ifndef DAEMON_MASTER_H
+#define DAEMON_MASTER_H
+
+#include "daemon/listener.h"
+#include "daemon/options.h"
+
+/* Returns the exit status: in the parent after the end of all workers, in a worker after its own.
+ */
+int master_run(const struct options *options, struct listen_set *set);
+
+#endif

@@ -1,0 +1,306 @@
+#include "daemon/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEFAULT_CONFIG "/etc/viaduct/viaductd.conf"
+
+enum { WORKERS_MAX = 1024 };
+enum { USERS = 256, DENY, CHECK_CONFIG, PRINT_CONFIG, LOG_FORMAT, ADMIN };
+
+static const char usage[] =
+    "Usage: viaductd [OPTIONS]\n"
+    "A forwarding daemon: SOCKS4, 4a, 5 and HTTP CONNECT on one port. Without options it listens\n"
+    "on 127.0.0.1:1080, open to this machine only.\n"
+    "\n"
+    "  -l, --listen URL         [mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT; repeat\n"
+    "  -x, --proxy URL          upstream hop; repeat for a chain\n"
+    "  -u, --user NAME:PASSWORD who may use it; repeat\n"
+    "      --users FILE         lines NAME:HASH, of crypt(3)\n"
+    "  -a, --allow RULE         [from=]PATTERN,... to=PATTERN,... commands=... users=NAME,...\n"
+    "      --deny RULE          the same; the first rule that matches counts\n"
+    "  -f, --config FILE        instead of $VIADUCTD_CONF or " DEFAULT_CONFIG "\n"
+    "      --check-config       read the configuration, say what is wrong with it, and end\n"
+    "      --print-config       print the effective configuration and end\n"
+    "  -w, --workers N          worker processes (default: one per core)\n"
+    "  -q, --quiet              only trouble is logged\n"
+    "  -v, --verbose            a line when a tunnel begins, too\n"
+    "      --log-format FORMAT  text or json\n"
+    "  -V, --version            print the version and end\n"
+    "  -h, --help               print this and end\n";
+
+static const char short_options[] = ":l:x:u:a:f:w:qvVh";
+
+static const struct option long_options[] = {{"listen", required_argument, NULL, 'l'},
+                                             {"proxy", required_argument, NULL, 'x'},
+                                             {"user", required_argument, NULL, 'u'},
+                                             {"users", required_argument, NULL, USERS},
+                                             {"allow", required_argument, NULL, 'a'},
+                                             {"deny", required_argument, NULL, DENY},
+                                             {"config", required_argument, NULL, 'f'},
+                                             {"check-config", no_argument, NULL, CHECK_CONFIG},
+                                             {"print-config", no_argument, NULL, PRINT_CONFIG},
+                                             {"workers", required_argument, NULL, 'w'},
+                                             {"quiet", no_argument, NULL, 'q'},
+                                             {"verbose", no_argument, NULL, 'v'},
+                                             {"log-format", required_argument, NULL, LOG_FORMAT},
+                                             {"admin", required_argument, NULL, ADMIN},
+                                             {"version", no_argument, NULL, 'V'},
+                                             {"help", no_argument, NULL, 'h'},
+                                             {NULL, 0, NULL, 0}};
+
+/* What the command line said and the file must not change. */
+struct given {
+    const char *config;
+    size_t listens;
+    struct vd_conf_chain upstream;
+    unsigned workers;
+    int log_json; /* -1: not said */
+};
+
+static int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int complain(const char *format, ...)
+{
+    va_list args;
+    fputs("viaductd: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return -1;
+}
+
+static int complain_of(const char *option, char *error)
+{
+    complain("%s: %s", option, error ? error : "out of memory");
+    free(error);
+    return -1;
+}
+
+/* --- passwords on the command line --- */
+
+static void wipe(char *from, const char *to)
+{
+    memset(from, 'x', (size_t)(to - from));
+}
+
+static void wipe_user(char *value)
+{
+    char *colon = strchr(value, ':');
+    if (colon)
+        wipe(colon + 1, value + strlen(value));
+}
+
+static void wipe_url(char *url)
+{
+    char *authority = strstr(url, "://");
+    if (!authority)
+        return;
+    authority += 3;
+    char *end = authority + strcspn(authority, "/?");
+    char *at = memrchr(authority, '@', (size_t)(end - authority));
+    char *colon = at ? memchr(authority, ':', (size_t)(at - authority)) : NULL;
+    if (colon)
+        wipe(colon + 1, at);
+}
+
+/* --- values --- */
+
+static int read_workers(struct given *g, const char *text)
+{
+    int64_t n = vd_uint_read(text, strlen(text), WORKERS_MAX);
+    if (n < 1)
+        return complain("--workers: bad number `%s`; allowed: 1 to %d", text, WORKERS_MAX);
+    g->workers = (unsigned)n;
+    return 0;
+}
+
+static int read_log_format(struct given *g, const char *text)
+{
+    g->log_json = strcmp(text, "json") == 0;
+    if (!g->log_json && strcmp(text, "text") != 0)
+        return complain("--log-format: bad format `%s`; allowed: text, json", text);
+    return 0;
+}
+
+/* Lists go into the configuration at once. */
+static int add_to_list(struct vd_conf_daemon *c, int option)
+{
+    char *error = NULL;
+    switch (option) {
+    case 'l':
+        return vd_conf_daemon_add_listen(c, optarg, &error) == 0 ? 0
+                                                                 : complain_of("--listen", error);
+    case 'x':
+        return vd_conf_daemon_add_hop(c, optarg, &error) == 0 ? 0 : complain_of("--proxy", error);
+    case 'u':
+        return vd_conf_daemon_add_user(c, optarg, &error) == 0 ? 0 : complain_of("--user", error);
+    case USERS:
+        return vd_conf_daemon_add_users(c, optarg, &error) == 0 ? 0 : complain_of("--users", error);
+    case 'a':
+        return vd_conf_daemon_add_access(c, VD_ALLOW, optarg, &error) == 0
+                   ? 0
+                   : complain_of("--allow", error);
+    default:
+        return vd_conf_daemon_add_access(c, VD_DENY, optarg, &error) == 0
+                   ? 0
+                   : complain_of("--deny", error);
+    }
+}
+
+static int add_secret(struct vd_conf_daemon *c, int option)
+{
+    int result = add_to_list(c, option);
+    if (option == 'u')
+        wipe_user(optarg);
+    else
+        wipe_url(optarg);
+    return result;
+}
+
+static int serve(struct options *o, const char *text)
+{
+    fputs(text, stdout);
+    o->action = OPTIONS_DONE;
+    return 0;
+}
+
+static int complain_of_use(int option, char **argv)
+{
+    const char *word = argv[optind - 1];
+    if (option == ':')
+        return complain("option `%s` needs a value; see viaductd --help", word);
+    if (strncmp(word, "--", 2) != 0)
+        return complain("unknown option `-%c`; see viaductd --help", optopt);
+    return complain("unknown option `%.*s`; see viaductd --help", (int)strcspn(word, "="), word);
+}
+
+static int read_option(struct options *o, struct given *g, int option, char **argv)
+{
+    switch (option) {
+    case 'x':
+    case 'u':
+        return add_secret(&o->conf, option);
+    case 'l':
+    case 'a':
+    case USERS:
+    case DENY:
+        return add_to_list(&o->conf, option);
+    case 'f':
+        g->config = optarg;
+        return 0;
+    case 'w':
+        return read_workers(g, optarg);
+    case LOG_FORMAT:
+        return read_log_format(g, optarg);
+    case CHECK_CONFIG:
+    case PRINT_CONFIG:
+        o->action = option == CHECK_CONFIG ? OPTIONS_CHECK : OPTIONS_PRINT;
+        return 0;
+    case 'q':
+    case 'v':
+        o->level = option == 'q' ? LOG_QUIET : LOG_VERBOSE;
+        return 0;
+    case 'V':
+        return serve(o, "viaductd " VIADUCT_VERSION "\n");
+    case 'h':
+        return serve(o, usage);
+    case ADMIN:
+        return complain("--admin is not served by this version; leave it out");
+    default:
+        return complain_of_use(option, argv);
+    }
+}
+
+static int read_command_line(struct options *o, struct given *g, int argc, char **argv)
+{
+    int option;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
+        if (read_option(o, g, option, argv) != 0)
+            return -1;
+        if (o->action == OPTIONS_DONE)
+            return 0;
+    }
+    if (optind < argc)
+        return complain("unexpected argument `%s`; see viaductd --help", argv[optind]);
+    return 0;
+}
+
+/* --- the file --- */
+
+static const char *find_config(const struct given *g)
+{
+    const char *path = g->config ? g->config : getenv("VIADUCTD_CONF");
+    if (path && *path)
+        return path;
+    return access(DEFAULT_CONFIG, F_OK) == 0 ? DEFAULT_CONFIG : NULL;
+}
+
+static int read_config(struct vd_conf_daemon *c, const char *path)
+{
+    char *error = NULL, *warning = NULL;
+    int result = vd_conf_daemon_read(c, path, &error, &warning);
+    if (result != 0)
+        complain("%s", error ? error : "out of memory");
+    else if (warning)
+        complain("%s", warning);
+    free(error);
+    free(warning);
+    return result;
+}
+
+static void put_back(struct vd_conf_daemon *c, const struct given *g)
+{
+    while (g->listens > 0 && c->listen_count > g->listens)
+        free(c->listens[--c->listen_count].title);
+    if (g->upstream.hop_count > 0) {
+        char *title = c->upstream.title;
+        c->upstream = g->upstream;
+        c->upstream.title = title;
+    }
+    if (g->workers > 0)
+        c->workers = g->workers;
+    if (g->log_json >= 0)
+        c->log_json = g->log_json;
+}
+
+static int add_defaults(struct vd_conf_daemon *c)
+{
+    char *error = NULL;
+    if (c->workers == 0) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        c->workers = cores < 1 ? 1 : cores > WORKERS_MAX ? WORKERS_MAX : (unsigned)cores;
+    }
+    if (c->listen_count > 0 || vd_conf_daemon_add_listen(c, "mixed://127.0.0.1:1080", &error) == 0)
+        return 0;
+    return complain_of("--listen", error);
+}
+
+int options_read(struct options *o, int argc, char **argv)
+{
+    struct given g = {.log_json = -1};
+    *o = (struct options){.level = LOG_NORMAL, .action = OPTIONS_RUN};
+    vd_conf_daemon_init(&o->conf);
+    if (read_command_line(o, &g, argc, argv) != 0)
+        return -1;
+    if (o->action == OPTIONS_DONE)
+        return 0;
+    g.listens = o->conf.listen_count;
+    g.upstream = o->conf.upstream;
+    const char *path = find_config(&g);
+    if (path && read_config(&o->conf, path) != 0)
+        return -1;
+    put_back(&o->conf, &g);
+    return add_defaults(&o->conf);
+}
+
+void options_free(struct options *o)
+{
+    vd_conf_daemon_free(&o->conf);
+}

@@ -1,0 +1,26 @@
+/*
+ * options: the command line and the configuration file, as one.
+ *
+ * Lists of the command line come before those of the file (rules: first match counts); -l and -x
+ * stand instead of the file's listeners and upstream; other options stand instead of the file's.
+ */
+#ifndef DAEMON_OPTIONS_H
+#define DAEMON_OPTIONS_H
+
+#include "conf/daemon.h"
+#include "daemon/log.h"
+
+enum options_action { OPTIONS_RUN, OPTIONS_CHECK, OPTIONS_PRINT, OPTIONS_DONE };
+
+struct options {
+    struct vd_conf_daemon conf;
+    enum log_level level;
+    enum options_action action;
+};
+
+/* OPTIONS_DONE: --help or --version was served. 0, or -1 after one line on the standard error.
+ * Passwords are wiped from argv. Freed by options_free in both cases. */
+int options_read(struct options *o, int argc, char **argv);
+void options_free(struct options *o);
+
+#endif

@@ -1,0 +1,131 @@
+#include "daemon/print.h"
+
+#include <string.h>
+
+#include "proto/shake.h"
+
+static const char *const kinds[] = {
+    [VD_LISTEN_MIXED] = "mixed", [VD_LISTEN_SOCKS] = "socks", [VD_LISTEN_HTTP] = "http"};
+static const char *const modes[] = {[VD_MODE_STRICT] = "strict",
+                                    [VD_MODE_DYNAMIC] = "dynamic",
+                                    [VD_MODE_RANDOM] = "random",
+                                    [VD_MODE_ROUND_ROBIN] = "round_robin",
+                                    [VD_MODE_FAILOVER] = "failover"};
+
+/* A string as libconfuse reads it back. */
+static void quoted(FILE *to, const char *text, size_t len)
+{
+    fputc('"', to);
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '"' || text[i] == '\\' || text[i] == '$')
+            fputc('\\', to);
+        fputc(text[i], to);
+    }
+    fputc('"', to);
+}
+
+static void print_listens(FILE *to, const struct vd_conf_daemon *c)
+{
+    char text[VD_ENDPOINT_TEXT];
+    for (size_t i = 0; i < c->listen_count; i++) {
+        struct vd_out out = vd_out_over(text, sizeof text);
+        vd_endpoint_print(&out, &c->listens[i].at);
+        fprintf(to, "listen l%zu { url = \"%s://%s\" }\n", i + 1, kinds[c->listens[i].kind],
+                vd_out_string(&out));
+    }
+}
+
+static void print_users(FILE *to, const struct vd_conf_daemon *c)
+{
+    for (size_t i = 0; i < c->user_count; i++)
+        fprintf(to, "# user %s: %s\n", c->users[i].name,
+                c->users[i].hash ? "by hash" : "by password");
+}
+
+static void print_patterns(FILE *to, const char *key, const struct vd_pattern *p, size_t count)
+{
+    char text[VD_ENDPOINT_TEXT];
+    if (count == 0)
+        return;
+    fprintf(to, " %s = {", key);
+    for (size_t i = 0; i < count; i++) {
+        struct vd_out out = vd_out_over(text, sizeof text);
+        vd_pattern_print(&out, &p[i]);
+        fputs(i > 0 ? ", " : "", to);
+        quoted(to, text, out.len);
+    }
+    fputs("} ", to);
+}
+
+static void print_commands(FILE *to, unsigned commands)
+{
+    static const char *const names[] = {
+        [VD_CONNECT] = "connect", [VD_BIND] = "bind", [VD_ASSOCIATE] = "associate"};
+    const char *comma = "";
+    if (commands == 0)
+        return;
+    fputs(" commands = {", to);
+    for (unsigned i = VD_CONNECT; i <= VD_ASSOCIATE; i++) {
+        if (!(commands & 1u << i))
+            continue;
+        fprintf(to, "%s\"%s\"", comma, names[i]);
+        comma = ", ";
+    }
+    fputs("} ", to);
+}
+
+static void print_access(FILE *to, const struct vd_conf_daemon *c)
+{
+    for (size_t i = 0; i < c->access_count; i++) {
+        const struct vd_conf_access *rule = &c->access[i];
+        fprintf(to, "%s r%zu {", rule->verdict == VD_ALLOW ? "allow" : "deny", i + 1);
+        print_patterns(to, "from", rule->from, rule->from_count);
+        print_patterns(to, "to", rule->to, rule->to_count);
+        print_commands(to, rule->commands);
+        for (size_t k = 0; k < rule->user_count; k++) {
+            fputs(k == 0 ? " users = {" : ", ", to);
+            quoted(to, rule->users[k], strlen(rule->users[k]));
+        }
+        fputs(rule->user_count > 0 ? "} }\n" : " }\n", to);
+    }
+}
+
+static void print_upstream(FILE *to, const struct vd_conf_chain *up)
+{
+    char text[VD_URL_TEXT];
+    if (up->hop_count == 0)
+        return;
+    fputs("upstream { hops = {", to);
+    for (size_t i = 0; i < up->hop_count; i++) {
+        struct vd_out out = vd_out_over(text, sizeof text);
+        vd_url_print(&out, &up->hops[i]);
+        fputs(i > 0 ? ", " : "", to);
+        quoted(to, text, out.len);
+    }
+    fprintf(to, "}  mode = \"%s\" }", modes[up->mode]);
+    fputs("    # passwords are not shown\n", to);
+}
+
+static void print_seconds(FILE *to, const char *key, uint32_t ms)
+{
+    fprintf(to, " %s = %u.%03u", key, ms / 1000, ms % 1000);
+}
+
+int print_config(FILE *to, const struct vd_conf_daemon *c)
+{
+    print_listens(to, c);
+    print_users(to, c);
+    print_access(to, c);
+    print_upstream(to, &c->upstream);
+    fputs("timeouts {", to);
+    print_seconds(to, "handshake", c->handshake_ms);
+    print_seconds(to, "connect", c->connect_ms);
+    print_seconds(to, "idle", c->idle_ms);
+    print_seconds(to, "half_closed", c->half_closed_ms);
+    print_seconds(to, "drain", c->drain_ms);
+    fprintf(to, " }\nworkers = %u\n", c->workers);
+    if (c->sessions_max > 0)
+        fprintf(to, "sessions = %u\n", c->sessions_max);
+    fprintf(to, "log_format = \"%s\"\n", c->log_json ? "json" : "text");
+    return fflush(to) == 0 && !ferror(to) ? 0 : -1;
+}

@@ -1,0 +1,19 @@
+/*
+ * session: one client's connection, from accept to the end.
+ */
+#ifndef DAEMON_SESSION_H
+#define DAEMON_SESSION_H
+
+#include "daemon/worker.h"
+
+/* Takes `fd`, a client's connection. Without memory it is closed. */
+void session_new(struct listener *from, int fd, const struct net_addr *client);
+/* Ends a session at once; `end` is a word of log.h. */
+void session_end(struct session *s, const char *end);
+void session_end_all(struct worker *w, const char *end);
+/* Frees what ended during the last batch of events. */
+void session_reap(struct worker *w);
+/* Frees all memory kept for later. */
+void session_free_all(struct worker *w);
+
+#endif

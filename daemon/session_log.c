@@ -1,0 +1,87 @@
+#include "daemon/log.h"
+#include "daemon/session_state.h"
+
+static const char *command_name(unsigned command)
+{
+    switch (command) {
+    case VD_CONNECT:
+        return "connect";
+    case VD_BIND:
+        return "bind";
+    case VD_ASSOCIATE:
+        return "associate";
+    default:
+        return "-";
+    }
+}
+
+static void log_via(const struct vd_conf_chain *up)
+{
+    static char text[VD_HOPS_MAX * VD_URL_TEXT];
+    struct vd_out out = vd_out_over(text, sizeof text);
+    for (size_t i = 0; i < up->hop_count; i++) {
+        if (i > 0)
+            vd_out_text(&out, ",");
+        vd_url_print(&out, &up->hops[i]);
+    }
+    log_text("via", text, out.len);
+}
+
+static void log_who_and_where(const struct session *s)
+{
+    const struct session_setup *setup = s->setup;
+    log_addr("client", &s->client);
+    log_addr("local", &s->local);
+    log_word("protocol", setup ? vd_accept_name(&setup->accept) : s->protocol);
+    if (setup)
+        log_text("user", setup->accept.user, setup->accept.user_len);
+    else
+        log_text("user", s->names, s->user_len);
+    log_word("command", command_name(s->command));
+    if (setup && s->command)
+        log_endpoint("target", &setup->accept.target);
+    else
+        log_text("target", setup ? "" : s->names + s->user_len, s->target_len);
+    log_addr("out", &s->out);
+    log_addr("peer", &s->peer);
+    log_via(&s->worker->conf->upstream);
+}
+
+void session_log_open(const struct session *s)
+{
+    if (!log_wants(LOG_VERBOSE))
+        return;
+    log_begin("session-open");
+    log_who_and_where(s);
+    log_time();
+    log_end();
+}
+
+void session_log_end(const struct session *s, const char *end, const char *error)
+{
+    if (!log_wants(LOG_NORMAL))
+        return;
+    log_begin("session");
+    log_who_and_where(s);
+    log_number("up", s->relay.flow[RELAY_CLIENT].bytes);
+    log_number("down", s->relay.flow[RELAY_TARGET].bytes);
+    log_number("ms", (uint64_t)(s->worker->loop.now_ms - s->started_ms));
+    log_time();
+    if (error)
+        log_word("error", error);
+    if (error && s->setup && s->setup->dial.said_len > 0)
+        log_text("said", s->setup->dial.said, s->setup->dial.said_len);
+    log_word("end", end);
+    log_end();
+}
+
+void session_log_login_refused(const struct session *s)
+{
+    const struct vd_accept *a = &s->setup->accept;
+    log_begin("login refused");
+    log_addr("client", &s->client);
+    log_text("user", a->user, a->user_len);
+    log_word("protocol", vd_accept_name(a));
+    log_time();
+    log_end();
+}

@@ -1,0 +1,198 @@
+#include "daemon/worker.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "daemon/log.h"
+#include "daemon/session.h"
+
+enum {
+    RESERVED_FDS = 64, /* epoll, signals, c-ares, pipes, a few attempts of happy eyeballs */
+    RESUME_MS = 100,   /* accept is tried again this often when nothing else ends a pause */
+    TELL_PAUSE_MS = 10000,
+    CROWD = 64 /* sessions at once */
+};
+
+/* --- accepting --- */
+
+bool worker_has_room(struct worker *w)
+{
+    if (w->session_count < w->session_max)
+        return true;
+    worker_pause(w, EAGAIN);
+    return false;
+}
+
+void worker_pause(struct worker *w, int number)
+{
+    if (w->paused)
+        return;
+    w->paused = true;
+    for (size_t i = 0; i < w->listener_count; i++)
+        listener_pause(&w->listeners[i]);
+    loop_timer_in(&w->loop, &w->resume, RESUME_MS);
+    if (w->told_pause_ms && w->loop.now_ms - w->told_pause_ms < TELL_PAUSE_MS)
+        return;
+    w->told_pause_ms = w->loop.now_ms;
+    log_say(LOG_QUIET, "accept paused with %zu sessions: %s", w->session_count,
+            number == EAGAIN ? "as many as are allowed" : strerror(number));
+}
+
+void worker_resume(struct worker *w)
+{
+    if (!w->paused)
+        return;
+    w->paused = false;
+    for (size_t i = 0; i < w->listener_count; i++)
+        listener_resume(&w->listeners[i]);
+}
+
+static void on_resume(struct loop_timer *timer)
+{
+    worker_resume(loop_owner(timer, struct worker, resume));
+}
+
+/* --- ending --- */
+
+static void on_drain(struct loop_timer *timer)
+{
+    struct worker *w = loop_owner(timer, struct worker, drain);
+    log_say(LOG_NORMAL, "drain ends with %zu sessions cut", w->session_count);
+    session_end_all(w, "drained");
+    w->loop.stop = true;
+}
+
+static void start_drain(struct worker *w)
+{
+    if (w->draining)
+        return;
+    w->draining = true;
+    for (size_t i = 0; i < w->listener_count; i++)
+        listener_end(&w->listeners[i]);
+    loop_timer_in(&w->loop, &w->drain, w->conf->drain_ms);
+}
+
+static void on_signal(struct loop_io *io, uint32_t events)
+{
+    struct worker *w = loop_owner(io, struct worker, signals);
+    struct signalfd_siginfo info;
+    (void)events;
+    while (read(io->fd, &info, sizeof info) == sizeof info)
+        start_drain(w);
+}
+
+/* After a crowd has left, what is kept for the next one is more than is ever needed soon. */
+static void give_memory_back(struct worker *w)
+{
+    if (w->session_peak < CROWD)
+        return;
+    w->session_peak = 0;
+    session_free_all(w);
+    malloc_trim(0);
+}
+
+static void after_batch(struct loop *loop)
+{
+    struct worker *w = loop_owner(loop, struct worker, loop);
+    session_reap(w);
+    if (w->session_count > w->session_peak)
+        w->session_peak = w->session_count;
+    if (w->session_count == 0)
+        give_memory_back(w);
+    if (w->draining && w->session_count == 0)
+        loop->stop = true;
+    log_flush();
+}
+
+/* --- starting --- */
+
+static size_t sessions_of(const struct vd_conf_daemon *conf)
+{
+    struct rlimit files;
+    size_t most = 512;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0)
+        most = (size_t)files.rlim_cur;
+    most = most > RESERVED_FDS + 2 ? (most - RESERVED_FDS) / 2 : 1;
+    return conf->sessions_max && conf->sessions_max < most ? conf->sessions_max : most;
+}
+
+/* The parent blocked these; SIGINT goes to the whole terminal and is the parent's business. */
+static int watch_signals(struct worker *w)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    w->signals = (struct loop_io){.ready = on_signal};
+    w->signals.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return w->signals.fd < 0 ? -1 : loop_watch(&w->loop, &w->signals, EPOLLIN);
+}
+
+static int start_listeners(struct worker *w, const struct listen_set *set, int slot)
+{
+    w->listeners = calloc(set->count, sizeof *w->listeners);
+    if (!w->listeners)
+        return -1;
+    w->listener_count = set->count;
+    for (size_t i = 0; i < set->count; i++)
+        if (listener_start(&w->listeners[i], w, &set->at[i], slot) != 0)
+            return -1;
+    return 0;
+}
+
+/* The login helper is forked before there is anything of a client's that it could inherit. */
+static int start(struct worker *w, const struct listen_set *set, int slot)
+{
+    const struct vd_conf_daemon *conf = w->conf;
+    w->resume.fire = on_resume;
+    w->drain.fire = on_drain;
+    w->session_max = sessions_of(conf);
+    if (loop_init(&w->loop) != 0 || watch_signals(w) != 0 || relay_pool_init(&w->pool, &w->loop))
+        return -1;
+    w->loop.after = after_batch;
+    w->access = access_new(conf);
+    w->login = login_new(&w->loop, conf->users, conf->user_count);
+    w->dialer = (struct dialer){.loop = &w->loop,
+                                .resolver = resolve_new(&w->loop),
+                                .upstream = &conf->upstream,
+                                .scratch = w->pool.buffer,
+                                .scratch_len = RELAY_BUFFER};
+    if (!w->access || !w->login || !w->dialer.resolver)
+        return -1;
+    return start_listeners(w, set, slot);
+}
+
+static void stop(struct worker *w)
+{
+    session_end_all(w, "drained");
+    session_free_all(w);
+    resolve_free(w->dialer.resolver);
+    login_free(w->login);
+    access_free(w->access);
+    relay_pool_free(&w->pool);
+    loop_close(&w->loop, &w->signals);
+    free(w->listeners);
+    loop_free(&w->loop);
+}
+
+int worker_run(const struct vd_conf_daemon *conf, struct listen_set *set, int slot)
+{
+    static struct worker w;
+    w.conf = conf;
+    listen_close_others(set, slot);
+    if (start(&w, set, slot) != 0) {
+        log_say(LOG_QUIET, "worker cannot start: %s", strerror(errno));
+        log_flush();
+        return 1;
+    }
+    loop_run(&w.loop);
+    stop(&w);
+    log_flush();
+    return 0;
+}

@@ -1,0 +1,51 @@
+/*
+ * worker: one process, one loop, its listeners and its sessions.
+ */
+#ifndef DAEMON_WORKER_H
+#define DAEMON_WORKER_H
+
+#include "daemon/access.h"
+#include "daemon/dial.h"
+#include "daemon/listener.h"
+#include "daemon/login.h"
+#include "daemon/relay.h"
+
+struct session;
+struct session_setup;
+
+struct worker {
+    struct loop loop;
+    const struct vd_conf_daemon *conf;
+    struct access *access;
+    struct login *login;
+    struct dialer dialer;
+    struct relay_pool pool;
+    struct listener *listeners;
+    size_t listener_count;
+
+    struct session *sessions; /* all that live */
+    size_t session_count, session_max;
+    size_t session_peak;                   /* since memory was last given back */
+    struct session *free_sessions, *ended; /* `ended` is freed after the batch */
+    struct session_setup *free_setups;
+    unsigned free_session_count, free_setup_count;
+
+    bool paused; /* accept: too many sessions, or no descriptors */
+    bool draining;
+    struct loop_timer resume, drain;
+    int64_t told_pause_ms;
+    struct loop_io signals;
+};
+
+/* Runs until the worker has nothing more to do; the process then exits with the result. Takes the
+ * sockets of `slot` and closes the others. */
+int worker_run(const struct vd_conf_daemon *conf, struct listen_set *set, int slot);
+
+/* Whether a listener may accept another connection; if not, all are paused. */
+bool worker_has_room(struct worker *w);
+/* accept() failed for want of descriptors or memory. */
+void worker_pause(struct worker *w, int number);
+/* A session has ended. */
+void worker_resume(struct worker *w);
+
+#endif
