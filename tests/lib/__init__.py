@@ -1,0 +1,1 @@
+"""The end-to-end harness: namespaces, real servers, hostile ones, a sniffer and TAP."""

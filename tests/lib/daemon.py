@@ -1,0 +1,132 @@
+"""viaductd as its own tests start it: ports chosen by the kernel, loopback of one namespace unless
+a test asks for more; what it logs, as dictionaries; its processes."""
+
+import os
+import re
+import signal
+import subprocess
+
+from . import netns, tap
+from .visit import Visit
+from .world import wait_until
+
+HOME = "proxy"  # the namespace
+
+
+class Daemon:
+    """A viaductd. Its configuration file holds `conf`; `listens` are URLs with port 0. A `quiet` one
+    does not tell its port: it gets one."""
+
+    def __init__(self, w, *options, conf="", listens=("127.0.0.1:0",), ns=HOME, wait=True, quiet=False, workers=1,
+                 words=()):
+        self.w, self.ns = w, ns
+        if quiet:
+            self.ports = [w.port()]
+            options, listens, wait = (*options, "-q"), (f"127.0.0.1:{self.port}",), False
+        path = w.file(f"daemon.{w.port()}.conf", conf, 0o600)
+        self.path = path + ".log"
+        argv = [w.viaductd, "-f", path, "-w", str(workers)]
+        for url in listens:
+            argv += ["-l", url]
+        with open(self.path, "wb") as log:
+            self.proc = w.popen(ns, [*words, *argv, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        w.servers.append(self)
+        if quiet:
+            wait_until(lambda: netns.listening(ns, self.port) and len(self.workers()) == workers, "viaductd listens")
+        elif wait:
+            wait_until(lambda: self._listens(len(listens)) or self.proc.poll() is not None, f"viaductd listens: {argv}")
+            if self.proc.poll() is not None:
+                tap.fail(f"viaductd ended with {self.proc.returncode}: {self.log()}")
+            self.ports = self._listens(len(listens))
+
+    def _listens(self, count):
+        ports = re.findall(r"viaductd: listening on \w+://\S+:(\d+)\n", self.log())
+        return [int(port) for port in ports] if len(ports) >= count else None
+
+    @property
+    def pid(self):
+        return self.proc.pid
+
+    @property
+    def port(self):
+        return self.ports[0]
+
+    @property
+    def at(self):
+        return "127.0.0.1", self.port
+
+    def visit(self, way, target, at=None, ns=None, **how):
+        return Visit(at or self.at, way, target, ns=ns or self.ns, **how)
+
+    def log(self):
+        with open(self.path, encoding="ascii") as file:
+            return file.read()
+
+    def lines(self, event):
+        """The lines of an event, each a dictionary."""
+        found = []
+        for line in self.log().splitlines():
+            if line.startswith(f"viaductd: {event} "):
+                found.append(dict(re.findall(r'(\w+)=("[^"]*"|\S+)', line)))
+        return found
+
+    def session(self, visit, event="session"):
+        """The line of this visit; it is waited for."""
+        client = f"{visit.local[0]}:{visit.local[1]}"
+        lines = wait_until(lambda: [s for s in self.lines(event) if s["client"] == client], f"{event} of {client}")
+        tap.same(len(lines), 1, f"lines {event} of one session")
+        return lines[0]
+
+    def workers(self):
+        """Their process ids."""
+        with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+
+    def running(self):
+        return self.proc.poll() is None
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+
+    def end(self, seconds=10):
+        """Its exit status, once it ends by itself or by a signal already sent."""
+        try:
+            return self.proc.wait(seconds)
+        except subprocess.TimeoutExpired:
+            tap.fail(f"viaductd does not end: {self.log()[-2000:]}")
+
+    def stop(self):
+        if self.running():
+            self.signal(signal.SIGQUIT)
+        return self.end()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        bad = re.search(r".*(AddressSanitizer|runtime error|LeakSanitizer).*", self.log())
+        if bad:
+            tap.fail(f"a sanitizer: {self.log()[bad.start():][:3000]}")
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def pss_kib(pid):
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        return int(re.search(r"^Pss:\s+(\d+)", file.read(), re.MULTILINE)[1])
+
+
+def sockets(ns, pid):
+    """{(local, peer)} of the established TCP sockets of a process, as ss tells."""
+    with netns.inside(ns):
+        text = subprocess.run(["ss", "-Htnp"], capture_output=True, text=True, check=True).stdout
+    return {tuple(line.split()[3:5]) for line in text.splitlines() if f"pid={pid}," in line and line.startswith("ESTAB")}
