@@ -125,8 +125,8 @@ static bool commit_up_to(const struct table *t, uint32_t index)
     while (have <= index) {
         if (!session_commit(record_at(t, have), (size_t)CHUNK * SESSION_NAME_SIZE))
             return false;
-        if (__atomic_compare_exchange_n(&c->committed, &have, have + CHUNK, false,
-                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        if (__atomic_compare_exchange_n(&c->committed, &have, have + CHUNK, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE))
             have += CHUNK;
     }
     return true;
@@ -293,6 +293,6 @@ bool names_recall(const struct vd_ip *ip, struct vd_endpoint *e)
         return false;
     fill_ip(&like, ip);
     at = find(&book, first(&book, like.hash), &like);
-    return at && name_of_number(
-                     __atomic_load_n(&record_at(&book, at - 1)->number, __ATOMIC_ACQUIRE), e);
+    return at &&
+           name_of_number(__atomic_load_n(&record_at(&book, at - 1)->number, __ATOMIC_ACQUIRE), e);
 }

@@ -20,9 +20,9 @@
 static struct {
     enum session_state state;
     const struct plan *plan;
-    uint8_t *tables;     /* where the names begin */
-    uint32_t tables_at;  /* offset of that in the file */
-    bool local;          /* no file: private to this process and its children */
+    uint8_t *tables;    /* where the names begin */
+    uint32_t tables_at; /* offset of that in the file */
+    bool local;         /* no file: private to this process and its children */
     char path[SESSION_PATH_MAX];
 } session;
 
@@ -112,8 +112,8 @@ enum session_state session_attach(const char *path, const char **why)
 enum session_state session_adopt(const struct plan *plan, const char **why)
 {
     size_t size = SESSION_NAMES_LEN + SESSION_BOOK_LEN + SESSION_SOCKETS_LEN + SESSION_HOPS_LEN;
-    void *tables = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *tables =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     if (tables == MAP_FAILED) {
         *why = "no memory";

@@ -13,6 +13,7 @@
 #include <netdb.h>
 #include <poll.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -34,8 +35,7 @@
         (int fd, const void *data, size_t len, int flags, const struct sockaddr *addr,             \
          socklen_t addr_len),                                                                      \
         (fd, data, len, flags, addr, addr_len))                                                    \
-    SYS(ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags),                       \
-        (fd, message, flags))                                                                      \
+    SYS(ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags)) \
     SYS(int, sendmmsg, (int fd, struct mmsghdr *messages, unsigned int count, int flags),          \
         (fd, messages, count, flags))                                                              \
     SYS(ssize_t, recv, (int fd, void *data, size_t len, int flags), (fd, data, len, flags))        \
@@ -77,6 +77,25 @@
     SYS(int, fclose, (FILE * file), (file))                                                        \
     SYS(long, syscall, (long number, long a, long b, long c, long d, long e, long f),              \
         (number, a, b, c, d, e, f))                                                                \
+    SYS(int, execve, (const char *path, char *const *argv, char *const *environment),              \
+        (path, argv, environment))                                                                 \
+    SYS(int, execvpe, (const char *file, char *const *argv, char *const *environment),             \
+        (file, argv, environment))                                                                 \
+    SYS(int, fexecve, (int fd, char *const *argv, char *const *environment),                       \
+        (fd, argv, environment))                                                                   \
+    SYS(int, execveat,                                                                             \
+        (int dir, const char *name, char *const *argv, char *const *environment, int flags),       \
+        (dir, name, argv, environment, flags))                                                     \
+    SYS(int, posix_spawn,                                                                          \
+        (pid_t * pid, const char *path, const posix_spawn_file_actions_t *actions,                 \
+         const posix_spawnattr_t *attributes, char *const *argv, char *const *environment),        \
+        (pid, path, actions, attributes, argv, environment))                                       \
+    SYS(int, posix_spawnp,                                                                         \
+        (pid_t * pid, const char *file, const posix_spawn_file_actions_t *actions,                 \
+         const posix_spawnattr_t *attributes, char *const *argv, char *const *environment),        \
+        (pid, file, actions, attributes, argv, environment))                                       \
+    SYS(int, system, (const char *command), (command))                                             \
+    SYS(FILE *, popen, (const char *command, const char *mode), (command, mode))                   \
     SYS(void *, dlopen, (const char *path, int mode), (path, mode))                                \
     SYS(void *, dlmopen, (Lmid_t space, const char *path, int mode), (space, path, mode))          \
     SYS(ssize_t, write, (int fd, const void *data, size_t len), (fd, data, len))                   \

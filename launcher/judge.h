@@ -1,12 +1,13 @@
 /*
- * judge: whether the library can carry the connections of a program.
+ * judge: whether the command may start.
  */
 #ifndef VIADUCT_LAUNCHER_JUDGE_H
 #define VIADUCT_LAUNCHER_JUDGE_H
 
-/* Ends the launcher, with status 125, the reason and the way out, if `program` (no script; `fd` is
- * open for reading it) would run without the library or past it: started with other rights,
- * statically linked, built for another machine or another libc, or by Go. */
-void judge_program(int fd, const char *program);
+#include "launcher/find.h"
+
+/* Ends the launcher, with the reason and the way out, if the command would run without the library
+ * or past it (status 125), or cannot run at all (126). Tells whether the shell runs it. */
+void judge_command(struct found *f);
 
 #endif

@@ -63,7 +63,7 @@ int main(int argc, char **argv)
         say_die(EXIT_OWN, "already inside a viaduct session (" SESSION_ENV " is set): the outer "
                           "chain would carry the inner one; leave out one of them");
     find_command(&found, options.command[0]);
-    judge_program(found.fd, found.program);
+    judge_command(&found);
     parts_library(library);
     make_session(build_plan(&effective, &options), session);
     if (!options.keep_proxy_env)

@@ -44,7 +44,8 @@ static int judge(struct target *t, const struct vd_endpoint *given, enum carries
 {
     int r = hook_judge(t, given);
 
-    if (r <= 0 || (carries == CARRIES_DATAGRAMS && direct_udp() && !names_is_placeholder(&given->ip)))
+    if (r <= 0 ||
+        (carries == CARRIES_DATAGRAMS && direct_udp() && !names_is_placeholder(&given->ip)))
         return r < 0 ? r : 0;
     say_refused(t, carries);
     return -EACCES;

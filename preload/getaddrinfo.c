@@ -196,6 +196,5 @@ HOOK int getnameinfo(const struct sockaddr *addr, socklen_t len, char *host, soc
     }
     if (flags & NI_NAMEREQD)
         return EAI_NONAME;
-    return sys.getnameinfo(addr, len, host, host_len, service, service_len,
-                           flags | NI_NUMERICHOST);
+    return sys.getnameinfo(addr, len, host, host_len, service, service_len, flags | NI_NUMERICHOST);
 }

@@ -126,8 +126,8 @@ static bool by_name(const char *name, int family, struct hostent *entry, struct 
 static void remember(const struct lookup *l, const char *name, const struct hostent *entry)
 {
     for (char **p = entry && l->remember ? entry->h_addr_list : NULL; p && *p; p++) {
-        struct vd_ip ip = entry->h_addrtype == AF_INET6 ? vd_ip6((uint8_t *)*p, 0)
-                                                        : vd_ip4((uint8_t *)*p);
+        struct vd_ip ip =
+            entry->h_addrtype == AF_INET6 ? vd_ip6((uint8_t *)*p, 0) : vd_ip4((uint8_t *)*p);
 
         lookup_remember(name, &ip);
     }

@@ -116,8 +116,7 @@ static int wait_with(struct pollfd *fds, nfds_t count, struct pollfd *shown,
     volatile int r = -1;
 
     if (timeout)
-        w.deadline_ns =
-            drive_now_ns() + (int64_t)timeout->tv_sec * 1000000000 + timeout->tv_nsec;
+        w.deadline_ns = drive_now_ns() + (int64_t)timeout->tv_sec * 1000000000 + timeout->tv_nsec;
     pthread_cleanup_push(close_waiter, (void *)(intptr_t)w.waiter);
     r = wait_loop(&w);
     pthread_cleanup_pop(1);

@@ -59,8 +59,8 @@ static void set_options(struct call *c, bool blocking)
 
     c->set_limit =
         blocking && setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0;
-    c->set_low_water = c->low_water != 1 &&
-                       setsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one) == 0;
+    c->set_low_water =
+        c->low_water != 1 && setsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one) == 0;
 }
 
 static void restore_options(const struct call *c)
@@ -110,7 +110,8 @@ static enum event wait_for(struct call *c, int what)
     }
 }
 
-/* The program will not wait, the helper goes on. 0, or the driver's result if there is no helper. */
+/* The program will not wait, the helper goes on. 0, or the driver's result if there is no helper.
+ */
 static int hand_over(struct call *c, int wants)
 {
     int64_t total_ns = (int64_t)session_plan()->timeout_ms * 1000000;

@@ -39,6 +39,7 @@ void vd_shake_enter(struct vd_shake *s, enum vd_stage stage)
 
     s->stage = (uint8_t)stage;
     s->sent = s->have = 0;
+    s->code = 0;
     s->excerpt_len = 0;
     s->length = (uint16_t)write_message(s, message, sizeof message);
 }

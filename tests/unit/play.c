@@ -65,7 +65,7 @@ static size_t client_room(struct play_end *end, const struct vd_chain *chain,
 }
 
 static void client_hears(struct play_end *end, struct vd_chain *chain, const uint8_t *data,
-                         size_t n)
+                         size_t n, enum play_manner manner)
 {
     size_t used = SIZE_MAX;
 
@@ -73,6 +73,7 @@ static void client_hears(struct play_end *end, struct vd_chain *chain, const uin
     promise(end, used <= n, "feed: used <= len");
     promise(end, end->result <= VD_DONE, "feed: VD_MORE, VD_DONE or a reason");
     promise(end, used > 0 || end->result < 0, "feed: takes something or refuses");
+    promise(end, manner != PLAY_EXACT || used == n || end->result < 0, "want: never past the end");
     end->used += least(used, n);
     move_chain(chain);
 }
@@ -98,7 +99,7 @@ void play_client(struct play_end *end, struct vd_chain *chain, const uint8_t *in
         if (end->result != VD_MORE || end->used == len || end->broken)
             break;
         client_hears(end, chain, input + end->used,
-                     least(len - end->used, client_room(end, chain, how)));
+                     least(len - end->used, client_room(end, chain, how)), how->manner);
     }
     if (end->result == VD_DONE)
         client_done(end, chain);
@@ -260,7 +261,7 @@ static void exchange(struct play_end *end, struct vd_chain *chain, struct vd_acc
         size_t before = end->used;
 
         client_hears(end, chain, served->said + heard + done,
-                     least(served->said_len - heard - done, room));
+                     least(served->said_len - heard - done, room), PLAY_EXACT);
         done += end->used - before;
     }
 }

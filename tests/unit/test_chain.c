@@ -61,7 +61,7 @@ static const struct {
     size_t heard_len;
     enum play_loss loss;
     int end;
-    unsigned at; /* position of the hop that it ended with */
+    size_t at; /* position of the hop that it ended with */
 } rows[] = {
     {"socks5h, then http", "socks5h://h1 http://h2:1080", NAME, VD_CONNECT,
      BYTES(S5_OPEN S5_TO_H2 CONNECT(NAME)), BYTES("\5\0" S5_OK HTTP_OK), 0, VD_DONE, 1},
@@ -97,6 +97,14 @@ static const struct {
      BYTES(S5_OPEN S5_TO_H2), BYTES("\5\0\5\5\0\1\0\0\0\0\0\0"), 0, -VD_ERR_UNREACHABLE, 1},
     {"the first hop does not allow the second", "socks5h://h1 http://h2:1080", NAME, VD_CONNECT,
      BYTES(S5_OPEN S5_TO_H2), BYTES("\5\0\5\2\0\1\0\0\0\0\0\0"), 0, -VD_ERR_DENIED, 0},
+    {"the first hop tells of a reset", "http://h1 socks5h://h2:8080", NAME, VD_CONNECT,
+     BYTES(VIA_H2),
+     BYTES("HTTP/1.1 502 Bad\r\nProxy-Status: x; error=connection_terminated\r\n\r\n"), 0,
+     -VD_ERR_UNREACHABLE, 1},
+    {"the first hop does not allow the second", "socks5h://h1 http://h2:1080", NAME, VD_CONNECT,
+     BYTES(S5_OPEN S5_TO_H2), BYTES("\5\0\5\2\0\1\0\0\0\0\0\0"), 0, -VD_ERR_DENIED, 0},
+    {"the first hop closes", "socks5h://h1 http://h2:1080", NAME, VD_CONNECT,
+     BYTES(S5_OPEN S5_TO_H2), BYTES("\5\0"), PLAY_EOF, -VD_ERR_CLOSED, 0},
     {"the second hop refuses", "socks5h://h1 http://h2:1080", NAME, VD_CONNECT,
      BYTES(S5_OPEN S5_TO_H2 CONNECT(NAME)), BYTES("\5\0" S5_OK "HTTP/1.1 403 No\r\n\r\n"), 0,
      -VD_ERR_DENIED, 1},
@@ -217,6 +225,12 @@ static const struct {
      "hop 1 of 1 (socks5h://h:1080) wants a login (SOCKS5 method 255)"},
     {"socks5h://alice:secret@h", BYTES("\5\2\1\1"), 0, 0,
      "hop 1 of 1 (socks5h://alice@h:1080) refused the login (SOCKS5 login status 1)"},
+    {"socks5h://alice:secret@h", BYTES("\5\2"), PLAY_EOF, 0,
+     "hop 1 of 1 (socks5h://alice@h:1080) refused the login"},
+    {"http://h", BYTES("HTTP/1.1 200 OK\r\n"), 0, VD_ERR_SILENT,
+     "hop 1 of 1 (http://h:8080) did not answer in time"},
+    {"http://h", BYTES("HTTP/1.1 200 OK\r\n"), PLAY_EOF, 0,
+     "hop 1 of 1 (http://h:8080) closed the connection during the handshake (HTTP 200)"},
     {"socks5h://h", BYTES("\5\0\5\4"), 0, 0,
      "hop 1 of 1 (socks5h://h:1080) says that the target is unreachable (SOCKS5 reply 4)"},
     {"socks5h://h1 socks4a://h2 socks5h://h3", BYTES("\5\0" S5_OK "\0\x5b"), 0, 0,

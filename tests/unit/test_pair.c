@@ -214,14 +214,14 @@ static void run_chain(unsigned seed, uint8_t count, size_t chunk)
 
 static void chains(void)
 {
-    for (uint8_t count = 1; count <= VD_HOPS_MAX; count++) {
+    for (unsigned count = 1; count <= VD_HOPS_MAX; count++) {
         char name[32];
 
         tap_begin();
         for (unsigned seed = 0; seed < 20; seed++)
             for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++)
-                run_chain(seed, count, chunks[i]);
-        snprintf(name, sizeof name, "chains of %d hops", count);
+                run_chain(seed, (uint8_t)count, chunks[i]);
+        snprintf(name, sizeof name, "chains of %u hops", count);
         tap_end(name);
     }
 }

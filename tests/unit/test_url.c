@@ -15,7 +15,7 @@ static const struct {
     const char *printed;
     const char *user; /* NULL: no login */
     const char *password;
-    uint32_t timeout_ms;
+    uint64_t timeout_ms;
 } good[] = {
     {"socks4://h", VD_SOCKS4, "socks4://h:1080", NULL, NULL, 0},
     {"socks4a://h", VD_SOCKS4A, "socks4a://h:1080", NULL, NULL, 0},

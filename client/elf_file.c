@@ -1,14 +1,11 @@
-#include "launcher/elf.h"
+#include "client/elf_file.h"
 
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define CLEAN __attribute__((cleanup(clean_memory)))
 
 typedef ElfW(Ehdr) file_header;
 typedef ElfW(Phdr) program_header;
@@ -18,7 +15,8 @@ enum {
     OWN_CLASS = sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32,
     OWN_DATA = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? ELFDATA2LSB : ELFDATA2MSB,
     SECTIONS_MAX = 4096,
-    NAMES_MAX = 1 << 20,
+    AT_ONCE = 32, /* headers */
+    NAMES_AT_ONCE = 4096,
     SEGMENTS_SIZE_MAX = 65536, /* the kernel's own limit */
     NOTE_MAX = 4096,
     FIRST_SIZE = 4096
@@ -43,11 +41,6 @@ enum { OWN_MACHINE = 258 };
 #else
 #error "the ELF machine of this architecture is not known here"
 #endif
-
-static void clean_memory(void *memory)
-{
-    free(*(void **)memory);
-}
 
 /* A file, and its first bytes, in which most of what counts stands. */
 struct file {
@@ -111,50 +104,78 @@ static bool has_go_note(const struct file *f, const program_header *ph)
     return false;
 }
 
+static bool read_segment(const struct file *f, const program_header *ph, struct elf_facts *facts)
+{
+    if (ph->p_type == PT_INTERP && !facts->interpreter[0])
+        return read_interpreter(f, ph, facts);
+    if (ph->p_type == PT_NOTE && has_go_note(f, ph))
+        facts->is_go = true;
+    return true;
+}
+
 static bool read_segments(const struct file *f, const file_header *head, struct elf_facts *facts)
 {
-    CLEAN program_header *all = NULL;
+    program_header ph;
 
-    if (head->e_phentsize != sizeof *all || head->e_phnum == 0 ||
-        head->e_phnum * sizeof *all > SEGMENTS_SIZE_MAX)
+    if (head->e_phentsize != sizeof ph || head->e_phnum == 0 ||
+        head->e_phnum * sizeof ph > SEGMENTS_SIZE_MAX)
         return false;
-    all = calloc(head->e_phnum, sizeof *all);
-    if (!all || !get(f, head->e_phoff, all, head->e_phnum * sizeof *all))
-        return false;
-    for (unsigned i = 0; i < head->e_phnum; i++) {
-        bool is_first = all[i].p_type == PT_INTERP && !facts->interpreter[0];
-        if (is_first && !read_interpreter(f, &all[i], facts))
+    for (unsigned i = 0; i < head->e_phnum; i++)
+        if (!get(f, head->e_phoff + i * sizeof ph, &ph, sizeof ph) || !read_segment(f, &ph, facts))
             return false;
-        if (all[i].p_type == PT_NOTE && has_go_note(f, &all[i]))
-            facts->is_go = true;
-    }
     return true;
 }
 
 /* --- sections -------------------------------------------------------------------------------- */
 
+/* The names of sections; short ones, as nearly all are, are read at once. */
+struct names {
+    const struct file *f;
+    uint64_t at, size;
+    bool whole;
+    char text[NAMES_AT_ONCE];
+};
+
+static bool is_called(const struct names *n, uint32_t at, const char *name, size_t len)
+{
+    char text[64];
+
+    if (n->size < len || at > n->size - len)
+        return false;
+    if (n->whole)
+        return !memcmp(n->text + at, name, len);
+    return len <= sizeof text && get(n->f, n->at + at, text, len) && !memcmp(text, name, len);
+}
+
+static bool read_names(struct names *n, const struct file *f, const file_header *head)
+{
+    section_header strings;
+
+    if (!get(f, head->e_shoff + head->e_shstrndx * sizeof strings, &strings, sizeof strings))
+        return false;
+    *n = (struct names){.f = f, .at = strings.sh_offset, .size = strings.sh_size};
+    n->whole = n->size <= sizeof n->text && get(f, n->at, n->text, n->size);
+    return true;
+}
+
 /* The kernel does not look at sections: where they make no sense, they just tell nothing. */
 static bool has_section(const struct file *f, const file_header *head, const char *name)
 {
-    CLEAN section_header *all = NULL;
-    CLEAN char *names = NULL;
-    size_t len = strlen(name) + 1;
+    section_header some[AT_ONCE];
+    struct names names;
 
-    if (head->e_shentsize != sizeof *all || head->e_shnum == 0 || head->e_shnum > SECTIONS_MAX ||
-        head->e_shstrndx >= head->e_shnum)
+    if (head->e_shentsize != sizeof *some || head->e_shnum == 0 || head->e_shnum > SECTIONS_MAX ||
+        head->e_shstrndx >= head->e_shnum || !read_names(&names, f, head))
         return false;
-    all = calloc(head->e_shnum, sizeof *all);
-    if (!all || !get(f, head->e_shoff, all, head->e_shnum * sizeof *all))
-        return false;
-    const section_header *strings = &all[head->e_shstrndx];
-    if (strings->sh_size < len || strings->sh_size > NAMES_MAX)
-        return false;
-    names = malloc(strings->sh_size);
-    if (!names || !get(f, strings->sh_offset, names, strings->sh_size))
-        return false;
-    for (unsigned i = 0; i < head->e_shnum; i++)
-        if (all[i].sh_name <= strings->sh_size - len && !memcmp(names + all[i].sh_name, name, len))
+    for (unsigned i = 0; i < head->e_shnum; i++) {
+        unsigned left = head->e_shnum - i, count = left < AT_ONCE ? left : AT_ONCE;
+
+        if (i % AT_ONCE == 0 &&
+            !get(f, head->e_shoff + i * sizeof *some, some, count * sizeof *some))
+            return false;
+        if (is_called(&names, some[i % AT_ONCE].sh_name, name, strlen(name) + 1))
             return true;
+    }
     return false;
 }
 

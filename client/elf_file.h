@@ -1,13 +1,12 @@
 /*
- * elf: what a program file says of itself.
+ * elf_file: what a program file says of itself.
  *
- * Reads with bounds from an untrusted file; nothing in it can make this read elsewhere, loop or
- * allocate without limit.
+ * Reads with bounds from an untrusted file; nothing in it can make this read elsewhere or loop
+ * without limit. Nothing is allocated.
  */
-#ifndef VIADUCT_LAUNCHER_ELF_H
-#define VIADUCT_LAUNCHER_ELF_H
+#ifndef VD_CLIENT_ELF_FILE_H
+#define VD_CLIENT_ELF_FILE_H
 
-#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,12 +31,14 @@
 #error "the loader of this architecture is not known here"
 #endif
 
+enum { ELF_INTERPRETER_MAX = 256 };
+
 struct elf_facts {
     uint8_t bits;     /* 32 or 64 */
     bool is_native;   /* of this machine's class, byte order and machine; else no more is known */
     uint16_t machine; /* e_machine as it stands, in this machine's byte order if it is native */
     bool is_go;       /* built by the Go toolchain */
-    char interpreter[PATH_MAX]; /* empty: statically linked, or itself a loader */
+    char interpreter[ELF_INTERPRETER_MAX]; /* empty: statically linked, or itself a loader */
 };
 
 enum elf_result { ELF_READ, ELF_NO_ELF, ELF_MALFORMED, ELF_IO };
