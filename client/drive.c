@@ -138,9 +138,8 @@ static int converse(struct drive *d, int fd)
 
         if (r != VD_MORE)
             return r == VD_DONE ? DRIVE_DONE : r;
-        r = send_pending(d, fd);
-        if (r != DRIVE_READ)
-            return r;
+        if (vd_chain_speaks(&d->chain))
+            return send_pending(d, fd); /* an answer to this cannot be here yet */
     }
     return DRIVE_READ;
 }
@@ -245,7 +244,7 @@ int drive_step(struct drive *d, int fd)
 
     if (d->dialling)
         return dial_outcome(d, fd);
-    r = send_pending(d, fd);
+    r = vd_chain_speaks(&d->chain) ? send_pending(d, fd) : DRIVE_READ;
     return r == DRIVE_READ ? converse(d, fd) : r;
 }
 

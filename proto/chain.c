@@ -75,6 +75,11 @@ size_t vd_chain_pending(const struct vd_chain *c, uint8_t *buf, size_t cap)
     return vd_shake_pending(&c->shake, buf, cap);
 }
 
+bool vd_chain_speaks(const struct vd_chain *c)
+{
+    return vd_shake_speaks(&c->shake);
+}
+
 void vd_chain_sent(struct vd_chain *c, size_t n)
 {
     vd_shake_sent(&c->shake, n);

@@ -38,6 +38,7 @@ int vd_chain_start(struct vd_chain *c, const struct vd_path *path, enum vd_comma
 /* As their counterparts of proto/shake.h. What a hop says of its target is, but for the last one,
  * news of the next hop: that becomes -VD_ERR_UNREACHABLE of the latter. */
 size_t vd_chain_pending(const struct vd_chain *c, uint8_t *buf, size_t cap);
+bool vd_chain_speaks(const struct vd_chain *c);
 void vd_chain_sent(struct vd_chain *c, size_t n);
 size_t vd_chain_want(const struct vd_chain *c);
 bool vd_chain_peeks(const struct vd_chain *c);

@@ -63,7 +63,7 @@ size_t vd_shake_pending(const struct vd_shake *s, uint8_t *buf, size_t cap)
     uint8_t message[VD_SHAKE_MESSAGE_MAX];
     size_t left = (size_t)(s->length - s->sent);
 
-    if (left == 0 || s->stage == VD_STAGE_DONE)
+    if (!vd_shake_speaks(s))
         return 0;
     if (s->sent == 0 && cap >= left)
         return write_message(s, buf, cap);
@@ -72,6 +72,11 @@ size_t vd_shake_pending(const struct vd_shake *s, uint8_t *buf, size_t cap)
         left = cap;
     memcpy(buf, message + s->sent, left);
     return left;
+}
+
+bool vd_shake_speaks(const struct vd_shake *s)
+{
+    return s->sent < s->length && s->stage != VD_STAGE_DONE;
 }
 
 void vd_shake_sent(struct vd_shake *s, size_t n)
@@ -110,7 +115,7 @@ int vd_shake_feed(struct vd_shake *s, const uint8_t *data, size_t len, size_t *u
     if (len == 0)
         return VD_MORE;
     keep_excerpt(s, data, len);
-    if (s->sent < s->length)
+    if (vd_shake_speaks(s))
         return -VD_ERR_PROTOCOL; /* it answers what it was not asked yet */
     r = codec_of(s)->feed(s, data, len, used);
     if (r == VD_DONE)

@@ -81,6 +81,8 @@ int vd_shake_start(struct vd_shake *s, const struct vd_hop *hop, enum vd_command
  * hop's turn. A buffer of VD_SHAKE_MESSAGE_MAX takes any message whole; a smaller one gets as much
  * as it holds. */
 size_t vd_shake_pending(const struct vd_shake *s, uint8_t *buf, size_t cap);
+/* Whether anything is to be sent next: cheaper than asking what. */
+bool vd_shake_speaks(const struct vd_shake *s);
 /* `n` of these bytes were sent. */
 void vd_shake_sent(struct vd_shake *s, size_t n);
 

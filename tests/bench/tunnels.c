@@ -457,5 +457,7 @@ int main(int argc, char **argv)
     int64_t began = now_us();
     play(tunnels, want.clients);
     report((double)(now_us() - began) / 1e6);
+    free(tunnels);
+    free(run.us);
     return run.errors ? 1 : 0;
 }
