@@ -89,3 +89,17 @@ enum lookup_answer lookup_address(const struct vd_ip *ip, char name[VD_NAME_MAX 
     route = route_of(&e);
     return route_names_are_remote(&route) ? LOOKUP_UNKNOWN : LOOKUP_SYSTEM;
 }
+
+bool lookup_may_query(const char *name)
+{
+    struct vd_endpoint e = {.port = 0};
+    struct route route;
+    bool known;
+
+    if (name && is_numeric(name))
+        return true;
+    if (!name || vd_endpoint_set_name(&e, name, strlen(name), 0) < 0)
+        vd_endpoint_set_name(&e, "any.invalid", 11, 0);
+    route = route_of_name(&e, &known);
+    return !route_names_are_remote(&route);
+}

@@ -28,4 +28,8 @@ void lookup_remember(const char *name, const struct vd_ip *ip);
 /* The name of an address; with LOOKUP_KNOWN it stands in `name`. */
 enum lookup_answer lookup_address(const struct vd_ip *ip, char name[VD_NAME_MAX + 1]);
 
+/* Whether DNS queries for a name (NULL: for whatever name) may be sent from this machine. Numeric
+ * forms and local names need none. */
+bool lookup_may_query(const char *name);
+
 #endif

@@ -12,6 +12,7 @@
 #include <dlfcn.h>
 #include <netdb.h>
 #include <poll.h>
+#include <resolv.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
@@ -96,6 +97,33 @@
         (pid, file, actions, attributes, argv, environment))                                       \
     SYS(int, system, (const char *command), (command))                                             \
     SYS(FILE *, popen, (const char *command, const char *mode), (command, mode))                   \
+    SYS(int, getaddrinfo_a, (int mode, struct gaicb **list, int count, struct sigevent *how),      \
+        (mode, list, count, how))                                                                  \
+    SYS(int, res_query, (const char *name, int class, int type, unsigned char *answer, int len),   \
+        (name, class, type, answer, len))                                                          \
+    SYS(int, res_search, (const char *name, int class, int type, unsigned char *answer, int len),  \
+        (name, class, type, answer, len))                                                          \
+    SYS(int, res_querydomain,                                                                      \
+        (const char *name, const char *domain, int class, int type, unsigned char *answer,         \
+         int len),                                                                                 \
+        (name, domain, class, type, answer, len))                                                  \
+    SYS(int, res_send,                                                                             \
+        (const unsigned char *query, int query_len, unsigned char *answer, int len),               \
+        (query, query_len, answer, len))                                                           \
+    SYS(int, res_nquery,                                                                           \
+        (res_state state, const char *name, int class, int type, unsigned char *answer, int len),  \
+        (state, name, class, type, answer, len))                                                   \
+    SYS(int, res_nsearch,                                                                          \
+        (res_state state, const char *name, int class, int type, unsigned char *answer, int len),  \
+        (state, name, class, type, answer, len))                                                   \
+    SYS(int, res_nquerydomain,                                                                     \
+        (res_state state, const char *name, const char *domain, int class, int type,               \
+         unsigned char *answer, int len),                                                          \
+        (state, name, domain, class, type, answer, len))                                           \
+    SYS(int, res_nsend,                                                                            \
+        (res_state state, const unsigned char *query, int query_len, unsigned char *answer,        \
+         int len),                                                                                 \
+        (state, query, query_len, answer, len))                                                    \
     SYS(void *, dlopen, (const char *path, int mode), (path, mode))                                \
     SYS(void *, dlmopen, (Lmid_t space, const char *path, int mode), (space, path, mode))          \
     SYS(ssize_t, write, (int fd, const void *data, size_t len), (fd, data, len))                   \
