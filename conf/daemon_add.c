@@ -37,12 +37,14 @@ static int refuse_later(const char *url, char **error)
     return 0;
 }
 
-/* As vd_endpoint_read, but a listener may leave its port to the kernel: 0. */
+/* As vd_endpoint_read, but a listener may leave its port to the kernel: 0. A bare IPv6 address may
+ * end with ":0" too, and has no port. */
 static int read_place(struct vd_endpoint *at, const char *text, uint16_t port)
 {
     size_t len = strlen(text);
+    bool is_zero = len > 2 && !strcmp(text + len - 2, ":0");
 
-    if (len < 3 || strcmp(text + len - 2, ":0") || text[len - 3] == ':')
+    if (!is_zero || (*text != '[' && strchr(text, ':') != text + len - 2))
         return vd_endpoint_read(at, text, len, port);
     int result = vd_endpoint_read_host(at, text, len - 2);
     at->port = 0;

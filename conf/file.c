@@ -245,8 +245,10 @@ static int parse(struct vd_conf_file *f, const char *text, cfg_opt_t *options)
             cfg_set_validate_func(f->root, opt->name, note_section);
     int result = cfg_parse_buf(f->root, text);
     reading = NULL;
-    if (result != CFG_SUCCESS && !f->error)
-        return cannot_read(f, "cannot be understood");
+    if (result != CFG_SUCCESS && !f->error) /* libconfuse says nothing to an empty name */
+        return vd_conf_file_wrong(f, f->root->line,
+                                  strdup("unexpected empty text; allowed: the "
+                                         "name of an option"));
     return f->error ? -1 : 0;
 }
 

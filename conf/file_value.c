@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -136,6 +137,7 @@ static int read_hop(struct vd_conf_file *f, const struct vd_conf_word *word, str
 {
     char *error = NULL;
 
+    assert(word);
     if (!strstr(word->text, "://")) {
         cfg_t *proxy = find_proxy(f, word->text);
         return proxy ? proxy_hop(f, proxy, hop) : unknown_proxy(f, word);

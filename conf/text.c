@@ -76,8 +76,6 @@ static int scan_mark(struct scan *s, char **error)
         return 0;
     }
     s->place = is_space(*s->at) || strchr("{}=,+", *s->at) ? PLAIN : WORD;
-    if (*s->at == '\r')
-        *s->at = ' ';
     if (strchr("{}", *s->at) && !count_brace(s))
         return vd_conf_wrong(error, "unexpected `}`; no section or list is open here");
     if (*s->at == '+' && s->at[1] != '=')

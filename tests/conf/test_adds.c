@@ -79,6 +79,11 @@ static void test_meaning(void)
     vd_conf_daemon_init(&c);
     vd_conf_daemon_add_user(&c, "alice:se:cret", &error);
     vd_conf_daemon_add_access(&c, VD_DENY, "from=10.0.0.0/8,::1 users=a,b commands=bind", &error);
+    vd_conf_daemon_add_listen(&c, "fe80::1:0", &error);
+    vd_conf_daemon_add_listen(&c, "socks://[fe80::1]:0", &error);
+    tap_ok(c.listen_count == 2 && c.listens[0].at.port == 1080 && c.listens[1].at.port == 0 &&
+               c.listens[0].at.ip.bytes[13] == 1 && c.listens[1].at.ip.bytes[15] == 1,
+           "a bare IPv6 address that ends with :0, and port 0");
     tap_ok(c.user_count == 1 && !strcmp(c.users[0].password, "se:cret") && !c.users[0].hash,
            "a password may contain colons");
     tap_ok(c.access_count == 1 && c.access[0].verdict == VD_DENY && c.access[0].from_count == 2 &&

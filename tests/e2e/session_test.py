@@ -148,7 +148,7 @@ def test_placeholder_range(desk):
          "a hop lies in the first")
     same(Plan.of(desk, *HOP, "-b", "198.18.0.0/16", "-b", "100.64.0.0/10").placeholder4,
          "10.254.0.0/15", "patterns lie in the first ones")
-    same(Plan.of(desk, *HOP, "-b", "0.0.0.0/1").placeholder4, "198.18.0.0/15",
+    same(Plan.of(desk, *HOP, "-b", "128.0.0.0/1").placeholder4, "198.18.0.0/15",
          "half of everything is like a default route")
     desk.refused(HOP + ["-b", "198.18.0.0/15", "-b", "100.64.0.0/10", "-b", "10.0.0.0/8", "-b",
                         "172.16.0.0/12", "true"], OWN,
@@ -211,6 +211,9 @@ def test_sweep(desk):
         names["locked"] = old("viaduct-test-locked", 100)
         names["link"] = os.path.join(SHM, "viaduct-test-link")
         os.symlink(names["other"], names["link"])
+        names["fifo"] = os.path.join(SHM, "viaduct-test-fifo")
+        os.mkfifo(names["fifo"])
+        os.utime(names["fifo"], (time.time() - 100,) * 2)
         if IS_ROOT:
             names["foreign"] = old("viaduct-test-foreign", 100)
             os.chown(names["foreign"], 1, 1)
@@ -227,6 +230,7 @@ def test_sweep(desk):
         os.utime(stamp, (time.time() - 100,) * 2)
         desk.run(*HOP, "true")
         holds(not os.path.exists(names["abandoned"]), "no sweep after a while")
+        holds(time.time() - os.stat(stamp).st_mtime < 10, "the stamp was not renewed")
         same(left, set(names) - {"abandoned"}, "what is left")
     finally:
         for path in names.values():
