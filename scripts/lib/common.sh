@@ -90,7 +90,7 @@ build() {
     local log
     log=$(mktemp)
     ninja -C "$@" >"$log" 2>&1 </dev/null ||
-        { sed -n '/FAILED\|error\|warning/I,$p' "$log" | grep -v '^\[' | tail -n 40 >&2; rm -f "$log"; die "the build in $1 failed"; }
+        { sed -n '/^FAILED\|error: \|warning: /,$p' "$log" | grep -v '^\[' | tail -n 40 >&2; rm -f "$log"; die "the build in $1 failed"; }
     rm -f "$log"
 }
 

@@ -25,7 +25,8 @@ HEAVY = re.compile(r'malloc|calloc|realloc|reallocarray|free|strn?dup|v?asprintf
 
 # Not behind calls that a signal handler may make: name lookups, whose results libc frees, and what
 # makes a session at start.
-MAY_ALLOCATE = {'getaddrinfo', 'hostent', 'hosts', 'lookup', 'plan', 'session_make', 'standalone'}
+MAY_ALLOCATE = {'getaddrinfo', 'getaddrinfo_a', 'hostent', 'hosts', 'lookup', 'plan',
+                'session_make', 'standalone'}
 OBJECT = re.compile(r'(\w+)\.c\.o:')
 
 
