@@ -3,7 +3,8 @@
  * fork. One question is under way at a time, the others wait in a queue in order:
  *
  *     IDLE ──ask──> ASKED ──answer──> kept; the waiter is told; next of the queue, or IDLE
- *                     └──helper gone──> a new helper, and the question is asked again
+ *                     └──helper gone──> a new helper; the answer is no, for it may have been the
+ *                                       question that killed it
  *
  * A waiter that leaves takes its place in the queue along; if its question is under way the answer
  * is kept for the next who asks the same.
@@ -58,10 +59,10 @@ struct login {
 static bool hash_matches(const char *password, const char *hash)
 {
     static struct crypt_data data;
-    const char *made = crypt_r(password, hash, &data);
+    const char *made = crypt_rn(password, hash, &data, sizeof data);
     size_t len = strlen(hash);
     unsigned char difference = 0;
-    if (!made || made[0] == '*' || strlen(made) != len)
+    if (!made || strlen(made) != len)
         return false;
     for (size_t i = 0; i < len; i++)
         difference |= (unsigned char)(made[i] ^ hash[i]);
@@ -178,6 +179,8 @@ static void ask_about(struct login *login, const struct login_wait *w)
     size_t user = find_user(login, w);
     login->asked_decoy = user == login->count;
     login->asked_pair = pair_hash(login, w);
+    if (login->io.fd < 0)
+        start_helper(login);
     login->asked = send_question(login, login->asked_decoy ? login->decoy : user, w);
 }
 
@@ -195,6 +198,24 @@ static void go_on(struct login *login)
     }
 }
 
+static void replace_helper(struct login *login)
+{
+    loop_close(login->loop, &login->io);
+    log_say(LOG_QUIET, "the login helper ended; starting another");
+    if (start_helper(login) != 0)
+        log_say(LOG_QUIET, "no login helper: %s", strerror(errno));
+}
+
+/* The first of the queue, unless the one who asked has left. */
+static void refuse_asked(struct login *login)
+{
+    if (!login->queue)
+        return;
+    struct siphash pair = pair_hash(login, login->queue);
+    if (siphash_same(&pair, &login->asked_pair))
+        decide(login, login->queue, false);
+}
+
 static void on_answer(struct loop_io *io, uint32_t events)
 {
     struct login *login = loop_owner(io, struct login, io);
@@ -203,16 +224,14 @@ static void on_answer(struct loop_io *io, uint32_t events)
     ssize_t n = recv(io->fd, &ok, 1, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
+    login->asked = false;
     if (n == 1) {
         struct kept *k = &login->kept[login->asked_pair.lo % KEPT];
         *k = (struct kept){login->asked_pair, true, ok == 1 && !login->asked_decoy};
     } else {
-        loop_close(login->loop, &login->io);
-        log_say(LOG_QUIET, "the login helper ended; starting another");
-        if (start_helper(login) != 0)
-            log_say(LOG_QUIET, "no login helper: %s", strerror(errno));
+        replace_helper(login);
+        refuse_asked(login);
     }
-    login->asked = false;
     go_on(login);
 }
 

@@ -43,6 +43,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -52,7 +53,7 @@ enum {
     RESETTING_MS = 20,
     RESETTING_TRIES = 50,
     FREE_SESSIONS = 256, /* kept of each kind */
-    FREE_SETUPS = 64,
+    FREE_SETUPS = 128,
     TIMERS = 1 + DIAL_TIMERS
 };
 
@@ -60,6 +61,8 @@ static void relay_on(struct session *s);
 
 /* --- memory --- */
 
+/* In pages of their own: between the sessions, which outlive them, they would leave holes in the
+ * heap that nobody can use or give back. */
 static struct session_setup *new_setup(struct worker *w)
 {
     struct session_setup *setup = w->free_setups;
@@ -68,7 +71,13 @@ static struct session_setup *new_setup(struct worker *w)
         w->free_setup_count--;
         return setup;
     }
-    return malloc(sizeof *setup);
+    setup = mmap(NULL, sizeof *setup, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return setup == MAP_FAILED ? NULL : setup;
+}
+
+static void drop_setup(struct session_setup *setup)
+{
+    munmap(setup, sizeof *setup);
 }
 
 void session_free_setup(struct session *s)
@@ -82,7 +91,7 @@ void session_free_setup(struct session *s)
     dial_stop(&setup->dial);
     explicit_bzero(setup->accept.password, sizeof setup->accept.password);
     if (w->free_setup_count >= FREE_SETUPS) {
-        free(setup);
+        drop_setup(setup);
         return;
     }
     setup->next = w->free_setups;
@@ -126,7 +135,7 @@ void session_free_all(struct worker *w)
     while (w->free_setups) {
         struct session_setup *setup = w->free_setups;
         w->free_setups = setup->next;
-        free(setup);
+        drop_setup(setup);
     }
     w->free_session_count = w->free_setup_count = 0;
 }
@@ -369,7 +378,8 @@ void session_new(struct listener *from, int fd, const struct net_addr *client)
     struct session_setup *setup = new_setup(w);
     struct session *s = setup ? new_session(w) : NULL;
     if (!s || loop_reserve(&w->loop, (w->session_count + 1) * TIMERS + 16) != 0) {
-        free(setup);
+        if (setup)
+            drop_setup(setup);
         free(s);
         close(fd);
         return;

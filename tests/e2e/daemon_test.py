@@ -4,6 +4,7 @@ truthful refusals, who may go where, half-close and reset, and what it logs of i
 
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -137,6 +138,24 @@ def protocols(w, servers):
     yield "300 kB of early data", much_early
 
 
+def mutated(chance, text):
+    text = bytearray(text)
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(len(text) + 1)
+        how = chance.randrange(5)
+        if how == 0 and at < len(text):
+            text[at] = chance.randrange(256)
+        elif how == 1:
+            del text[at:at + chance.randint(1, 5)]
+        elif how == 2:
+            text[at:at] = chance.randbytes(chance.randint(1, 20))
+        elif how == 3:
+            text[at:at] = chance.choice((b"\0", b"\r\n", b"\n", b":", b" ", b"A")) * chance.randint(1, 2500)
+        else:
+            del text[at + 1:]
+    return bytes(text)
+
+
 def refusals(w, servers):
     d = Daemon(w, "--deny", f"to={ORIGIN}:99", "--deny", "to=*.secret.test", conf=SHORT)
     targets = {"refused": (ORIGIN, 1), "network": ("203.0.113.1", 80), "host": (NOBODY, 80),
@@ -190,6 +209,35 @@ def refusals(w, servers):
         tap.holds(d.running() and len(d.workers()) == 1, "viaductd lives on")
         wait_until(lambda: sum(s["end"] == "refused" for s in d.lines("session")) >= 6, "a line for each")
 
+    def mutations():
+        """Handshakes with mistakes, sent in pieces, some reset: nothing dies and nothing is left."""
+        chance = random.Random(1)
+        m = Daemon(w, conf="timeouts { handshake = 0.5 connect = 0.5 half_closed = 0.5 idle = 1 }\n")
+        worker = m.workers()[0]
+        target = HERE, servers[HERE].port
+        seeds = [b"".join(way.messages(target, login)) + b"early" for way, login in
+                 ((SOCKS4, LOGIN), (SOCKS4A, None), (SOCKS5, None), (SOCKS5, LOGIN), (HTTP, None), (HTTP, LOGIN))]
+        m.visit(SOCKS5, target).close()
+        fds = wait_until(lambda: not daemon.sockets(HOME, worker) and daemon.descriptors(worker), "an idle worker")
+        with netns.inside(HOME):
+            for number in range(2000):
+                sock = dial(m.at)
+                text = mutated(chance, seeds[number % len(seeds)])
+                try:
+                    for at in range(0, len(text), piece := chance.choice((1, 7, 5000)) if len(text) < 300 else 5000):
+                        sock.sendall(text[at:at + piece])
+                    if chance.random() < 0.3:
+                        sock.shutdown(socket.SHUT_WR)
+                except OSError:
+                    pass
+                if chance.random() < 0.3:
+                    reset(sock)
+                sock.close()
+        wait_until(lambda: daemon.descriptors(worker) <= fds, "descriptors are back at the start value")
+        tap.same(m.workers(), [worker], "the worker")
+        tap.holds(m.visit(SOCKS5, target).ok, "it serves")
+        tap.same(m.stop(), 0, "exit status")
+
     for reason in CODES:
         for way in WAYS:
             if way is not SOCKS4 or reason != "name":
@@ -201,6 +249,7 @@ def refusals(w, servers):
     yield "a name that a rule refuses is not looked up", no_lookup
     yield "BIND and ASSOCIATE are not served", commands
     yield "nonsense is refused", nonsense
+    yield "2,000 handshakes with mistakes", mutations
 
 
 def logins(w, servers):

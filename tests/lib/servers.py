@@ -244,7 +244,7 @@ class Sshd:
                 ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{self.keys}/{name}"], check=True
             )
         os.rename(f"{self.keys}/user.pub", f"{self.keys}/authorized")
-        as_root = _uid_is_mapped(65534)
+        as_root = uid_is_mapped(65534)
         self.user = "root" if as_root else "tester"
         prefix = [] if as_root else ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
         config = w.file(
@@ -297,7 +297,7 @@ Subsystem sftp internal-sftp
         return f"{self.user}@{name or self.address}"
 
 
-def _uid_is_mapped(uid):
+def uid_is_mapped(uid):
     with open("/proc/self/uid_map", encoding="ascii") as file:
         for line in file:
             first, _, count = (int(word) for word in line.split())
