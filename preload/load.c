@@ -8,14 +8,20 @@
 
 #include "preload/hook.h"
 
+#ifdef __clang__
+#define JUMPS
+#define JUMP __attribute__((musttail)) return
+#else
 #define JUMPS __attribute__((optimize("O2")))
+#define JUMP return
+#endif
 
 HOOK JUMPS void *dlopen(const char *path, int mode)
 {
-    return sys.dlopen(path, mode & ~RTLD_DEEPBIND);
+    JUMP sys.dlopen(path, mode & ~RTLD_DEEPBIND);
 }
 
 HOOK JUMPS void *dlmopen(Lmid_t space, const char *path, int mode)
 {
-    return sys.dlmopen(space, path, mode & ~RTLD_DEEPBIND);
+    JUMP sys.dlmopen(space, path, mode & ~RTLD_DEEPBIND);
 }
