@@ -9,7 +9,7 @@
 #include "tests/unit/play.h"
 
 /* Long enough not to come by chance. */
-#define SECRET "\x7fsecret\x7fsecret\x7f"
+#define SECRET "correct-horse-battery"
 
 static const uint8_t address[4] = {192, 0, 2, 33};
 
@@ -23,7 +23,8 @@ static void make_hop(struct vd_hop *hop, unsigned kind, unsigned login)
     if (login % 2 == 0)
         return;
     hop->has_login = 1;
-    hop->user_len = hop->password_len = sizeof SECRET - 1;
+    hop->user_len = 2;
+    hop->password_len = sizeof SECRET - 1;
     memcpy(hop->user, "us", 3);
     memcpy(hop->password, SECRET, sizeof SECRET);
 }
