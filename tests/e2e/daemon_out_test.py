@@ -97,6 +97,7 @@ RACES = {
     "IPv6 is dead": ((VANISH6, ORIGIN), {}, ORIGIN, 0.24, 0.45),
     "IPv6 is refused": ((CLOSED6, ORIGIN), {}, ORIGIN, 0, 0.2),
     "IPv4 is dead, IPv6 late": ((ORIGIN6, VANISH), {"AAAA": 0.1}, ORIGIN6, 0.09, 0.5),
+    "two dead IPv6": ((VANISH6, VANISH6B, ORIGIN), {}, ORIGIN, 0.24, 0.45),
     "two dead IPv6, one closed IPv4": ((VANISH6, VANISH6B, CLOSED, ORIGIN), {}, ORIGIN, 0.45, 0.8),
     "the third of three": ((CLOSED, "10.2.0.3", ORIGIN), {}, ORIGIN, 0, 0.45),
     "an unreachable family": (("2001:db8::1", ORIGIN), {}, ORIGIN, 0, 0.2),

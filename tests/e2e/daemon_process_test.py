@@ -281,7 +281,7 @@ def workers(p):
         d = Daemon(w)
         worker = d.workers()[0]
         os.kill(worker, signal.SIGSTOP)
-        socks = [dial(d.at, HOME) for _ in range(8)]
+        socks = [dial(d.at, HOME) for _ in range(200)]  # more than it accepts at a time
         for sock in socks:
             sock.sendall(b"".join(SOCKS5.messages(p.target)) + b"ping")
         d.signal(signal.SIGTERM)
@@ -479,6 +479,23 @@ def load(p):
         tap.holds(max(most) > fds + 8, "pipes were used")
         wait_until(lambda: daemon.descriptors(worker) <= fds, "pipes are given back")
 
+    def pauses():
+        """A stream that pauses gives its pipes back, and goes on."""
+        d = Daemon(w, quiet=True)
+        worker = d.workers()[0]
+        visit = d.visit(SOCKS5, p.target)
+        echoes(visit)
+        fds = daemon.descriptors(worker)
+        for _ in range(2):
+            writer = threading.Thread(target=visit.sock.sendall, args=(bytes(8 << 20),))
+            writer.start()
+            visit.read(4 << 20)
+            tap.holds(daemon.descriptors(worker) >= fds + 2, "a pipe is used")
+            visit.read(4 << 20)
+            writer.join()
+            wait_until(lambda: daemon.descriptors(worker) == fds, "the pipes are closed", 2)
+            echoes(visit)
+
     def slow_reader():
         """A client that does not read costs the worker no memory, and nothing is lost."""
         data = os.urandom(1 << 20) * 40
@@ -496,6 +513,7 @@ def load(p):
     yield "10,000 tunnels in a row, 500 at once", many
     yield "2,000 open tunnels", idle
     yield "streams both ways", streams
+    yield "a stream that pauses", pauses
     yield "clients that do not read", slow_reader
 
 

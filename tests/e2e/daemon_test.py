@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -182,6 +183,7 @@ def refusals(w, servers):
             for _ in range(20):
                 visit = d.visit(way, (ORIGIN, 1), how="flight", early=b"x" * 200000)
                 tap.same(visit.code, code_of(way, "refused"), f"{way.name}: the refusal")
+                tap.holds(not visit.was_reset(), f"{way.name}: a reset behind the refusal")
                 visit.close()
 
     def no_lookup():
@@ -486,14 +488,23 @@ def relaying(w, servers):
         tap.same(daemon.sockets(HOME, d.workers()[0]), set(), "sockets left")
 
     def urgent():
-        """Urgent data in the middle does not stop the stream."""
+        """Urgent data in the middle, all there before it is read, does not stop the stream."""
+        go = threading.Event()
+
         def script(peer):
+            go.wait(5)
             peer.say(b"a" * 1000)
             peer.sock.send(b"!", socket.MSG_OOB)
-            peer.say(b"b" * 100000)
+            peer.say(b"b" * 20000)
+            peer.wait_for_end()
         visit, _ = through(SOCKS5, script)
-        got = visit.rest()
-        tap.holds(got.count(b"a") == 1000 and got.count(b"b") == 100000, f"{len(got)} bytes")
+        worker = d.workers()[0]
+        os.kill(worker, signal.SIGSTOP)
+        go.set()
+        time.sleep(0.1)
+        os.kill(worker, signal.SIGCONT)
+        got = visit.read(21000)
+        tap.holds(got.count(b"a") == 1000 and got.count(b"b") >= 19999, f"{len(got)} bytes")
 
     def both_sockets(way):
         """While a tunnel is open the worker has the two sockets that its line names, no other."""
