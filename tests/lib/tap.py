@@ -52,7 +52,7 @@ def _explain(error):
             if frame.filename.endswith("_test.py"):
                 yield f"at {frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
     else:
-        yield from traceback.format_exc().splitlines()
+        yield from "".join(traceback.format_exception(error)).splitlines()
     yield from _notes[-3:]
 
 
