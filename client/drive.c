@@ -47,11 +47,38 @@ static const struct vd_hop *first_hop(const struct drive *d)
     return vd_path_hop(&d->chain.path, 0);
 }
 
+/* An IPv6 socket that was connected to an IPv4 address speaks IPv4 ever after, in Linux, whatever
+ * it is connected to then; unless it is refused an IPv4 address at once, as a broadcast address is.
+ */
+static void speak_ipv6_again(int fd)
+{
+    static const struct sockaddr_in6 broadcast = {
+        .sin6_family = AF_INET6,
+        .sin6_port = 1,
+        .sin6_addr.s6_addr = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255},
+    };
+    socklen_t len = sizeof(int);
+    int domain = 0;
+
+    if (sys.getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_INET6)
+        sys.connect(fd, (const struct sockaddr *)&broadcast, sizeof broadcast);
+}
+
 void drive_undo(int fd)
 {
     struct sockaddr none = {.sa_family = AF_UNSPEC};
 
     sys.connect(fd, &none, sizeof none);
+    speak_ipv6_again(fd);
+}
+
+void drive_dissolve(int fd)
+{
+    socklen_t len = sizeof(int);
+    int ignored;
+
+    drive_undo(fd);
+    sys.getsockopt(fd, SOL_SOCKET, SO_ERROR, &ignored, &len);
 }
 
 static int send_pending(struct drive *d, int fd)
@@ -114,11 +141,12 @@ static int take(struct drive *d, int fd, bool *more)
     uint8_t buf[PEEK];
     bool peeks = vd_chain_peeks(&d->chain);
     size_t want = peeks ? sizeof buf : vd_chain_want(&d->chain), used;
-    ssize_t n = sys.recv(fd, buf, want, peeks ? MSG_PEEK | MSG_DONTWAIT : MSG_DONTWAIT);
-    int r;
+    int flags = (peeks ? MSG_PEEK : 0) | (d->waits ? 0 : MSG_DONTWAIT), r;
+    ssize_t n = sys.recv(fd, buf, want, flags);
 
     *more = false;
-    if (n < 0 && errno == EAGAIN)
+    d->interrupted = n < 0 && errno == EINTR;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return VD_MORE;
     if (n <= 0)
         return vd_chain_lost(&d->chain, n == 0 ? VD_LOSS_EOF : VD_LOSS_RESET);
@@ -179,7 +207,7 @@ static int dial_once(const struct drive *d, int fd, const struct vd_ip *ip)
         return 0;
     if (errno != ENETUNREACH || !mapped)
         return errno;
-    if (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) < 0)
+    if (sys.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) < 0)
         return EADDRNOTAVAIL;
     return sys.connect(fd, (struct sockaddr *)&to, len) == 0 ? 0 : errno;
 }

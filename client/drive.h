@@ -31,7 +31,8 @@ struct drive {
     int number;          /* errno of the last dial that failed */
     uint8_t addr;        /* which address of the first hop is dialled */
     uint8_t dialling;
-    uint8_t interrupted; /* a signal came while a blocking socket dialled */
+    uint8_t interrupted; /* a signal came while a blocking socket dialled, or received */
+    uint8_t waits;       /* the socket blocks: receive for as long as its SO_RCVTIMEO says */
 };
 
 int64_t drive_now_ns(void);
@@ -50,8 +51,10 @@ int64_t drive_deadline_ns(const struct drive *d);
 /* Time ran out: may go on with another address of the first hop, else -VD_ERR_SILENT. */
 int drive_expire(struct drive *d, int fd);
 
-/* Dissolves the socket's connection, so that the program may connect() again. */
+/* Dissolves the socket's connection, so that the program may connect() again. An error stays behind
+ * as the kernel leaves it; drive_dissolve takes it away, too. */
 void drive_undo(int fd);
+void drive_dissolve(int fd);
 
 /* The errno the program is shown for a result. */
 int drive_errno(const struct drive *d, int result);

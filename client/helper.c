@@ -17,18 +17,26 @@
 #include "client/pending_entry.h"
 #include "client/sockets.h"
 #include "client/sys.h"
+#include "proto/err.h"
 
-enum { TURN = 16, IDLE_MS = 200, LOOK_MS = 20, REST_MS = 100, WAITERS = 64, STACK = 128 * 1024 };
+enum {
+    TURN = 16,
+    IDLE_MS = 200,
+    LOOK_MS = 20,
+    REST_MS = 100,
+    WAITERS = 64,
+    STRAYS = 100,
+    STACK = 128 * 1024
+};
 static const int64_t STALE_NS = 500000000, MS = 1000000;
-
-/* Descriptors of ours stay out of the low numbers that programs count on. */
-enum { HIGH_FD = 200 };
 
 static struct {
     bool runs;
     int epfd_1; /* descriptor + 1; 0: none */
     int64_t looked_ns, next_ns;
     unsigned concerns; /* entries that this process drives or has registrations of */
+    unsigned strays;   /* events of sockets that we do not know, since the last known one */
+    uint32_t endings;  /* of the arena, as far as this process's waiters were told */
     bool others;       /* some of them are driven by another process */
 } helper;
 
@@ -37,27 +45,32 @@ static struct {
     bool used;
 } waiters[WAITERS];
 
-static int move_high(int fd)
+/* A descriptor of ours: out of the program's way, and marked. */
+static int make_ours(int fd)
 {
-    int high = fd < 0 ? -1 : sys.fcntl(fd, F_DUPFD_CLOEXEC, (void *)(intptr_t)HIGH_FD);
+    int high = fd < 0 ? -1 : sys.fcntl(fd, F_DUPFD_CLOEXEC, (void *)(intptr_t)PENDING_HIGH_FD);
 
-    if (high < 0)
-        return fd;
+    if (high >= 0) {
+        sys.close(fd);
+        fd = high;
+    }
+    if (fd >= 0)
+        note_mark(fd, MARK_OURS);
+    return fd;
+}
+
+static void close_ours(int fd)
+{
+    note_unmark(fd, MARK_OURS);
     sys.close(fd);
-    return high;
 }
 
 /* --- watching -------------------------------------------------------------------------------- */
 
-static uint32_t index_of(const struct entry *e)
-{
-    return (uint32_t)(e - pending_arena()->entry);
-}
-
 bool helper_watch(struct entry *e)
 {
     struct epoll_event event = {.events = e->wants == DRIVE_READ ? EPOLLIN : EPOLLOUT,
-                                .data.u32 = index_of(e)};
+                                .data.u32 = pending_index(e)};
     int epfd = helper.epfd_1 - 1;
 
     return sys.epoll_ctl(epfd, EPOLL_CTL_ADD, e->fd, &event) == 0 ||
@@ -79,7 +92,7 @@ static void go_on(struct entry *e, int r)
     } else if (r != e->wants) {
         e->wants = r;
         if (!helper_watch(e))
-            pending_settle(e, drive_expire(&e->drive, e->fd));
+            pending_settle(e, -VD_ERR_SPACE);
     }
 }
 
@@ -101,31 +114,57 @@ static void step(uint32_t index)
 {
     struct entry *e = &pending_arena()->entry[index];
 
-    if (is_mine(e) && still_holds(e))
-        go_on(e, drive_step(&e->drive, e->fd));
+    helper.strays++;
+    if (!is_mine(e) || !still_holds(e))
+        return;
+    helper.strays = 0;
+    go_on(e, drive_step(&e->drive, e->fd));
+}
+
+static void watch_all(void)
+{
+    struct arena *a = pending_arena();
+
+    for (uint32_t i = 0; i < a->touched; i++)
+        if (is_mine(&a->entry[i]) && still_holds(&a->entry[i]))
+            helper_watch(&a->entry[i]);
+}
+
+/* A socket that was closed behind our back but lives on in another process stays in the epoll, with
+ * no number to take it out by: so the epoll is made anew. */
+static void drop_strays(void)
+{
+    int epfd;
+
+    if (helper.strays < STRAYS)
+        return;
+    helper.strays = 0;
+    epfd = make_ours(epoll_create1(EPOLL_CLOEXEC));
+    if (epfd < 0)
+        return;
+    close_ours(helper.epfd_1 - 1);
+    helper.epfd_1 = epfd + 1;
+    watch_all();
 }
 
 /* --- looking after all ----------------------------------------------------------------------- */
 
-static int own_fd_of(const struct entry *e)
-{
-    for (int fd = 0; fd < FDS_MAX; fd++)
-        if (pending_has_slot(fd, e) && sockets_cookie(fd) == e->cookie)
-            return fd;
-    return -1;
-}
-
+/* The registrations of the one before were inherited with the epoll. */
 static void take_over(struct entry *e)
 {
-    int fd = own_fd_of(e);
+    int fd = pending_fd_of(e);
+    pid_t before = e->owner;
 
     if (fd < 0)
         return;
     e->owner = getpid();
     e->fd = fd;
     e->private_fd = false;
+    for (int i = 0; i < e->registrations; i++)
+        if (e->registration[i].pid == before)
+            e->registration[i].pid = e->owner;
     if (!helper_watch(e))
-        pending_settle(e, drive_expire(&e->drive, e->fd));
+        pending_settle(e, -VD_ERR_SPACE);
 }
 
 static void look_after_mine(struct entry *e, int64_t now)
@@ -158,13 +197,12 @@ static void look_after_other(struct entry *e, int64_t now)
     if (e->state == PENDING_UNDER_WAY && (ours || e->forked)) {
         helper.concerns++;
         helper.others = true;
-        if (now - e->beat_ns > STALE_NS)
+        if (now - e->beat_ns > STALE_NS || (kill(e->owner, 0) < 0 && errno == ESRCH))
             take_over(e);
     } else if (ours) {
-        watch_give(e, own_fd_of(e));
-        if (e->registrations == 0 && e->succeeded)
+        watch_give(e);
+        if (e->registrations == 0 && e->state == PENDING_UP)
             pending_free_entry(e);
-        helper_wake_waiters();
     }
 }
 
@@ -184,6 +222,9 @@ static void look_after_all(int64_t now)
         else if (e->state != PENDING_NONE)
             look_after_other(e, now);
     }
+    if (helper.endings != a->endings) /* in another process, too */
+        helper_wake_waiters();
+    helper.endings = a->endings;
 }
 
 /* --- the thread ------------------------------------------------------------------------------ */
@@ -200,11 +241,11 @@ static int rest_ms(int64_t now)
 static void close_all(void)
 {
     if (helper.epfd_1)
-        sys.close(helper.epfd_1 - 1);
+        close_ours(helper.epfd_1 - 1);
     helper.epfd_1 = 0;
     for (int i = 0; i < WAITERS; i++) {
         if (waiters[i].fd_1 && !waiters[i].used) {
-            sys.close(waiters[i].fd_1 - 1);
+            close_ours(waiters[i].fd_1 - 1);
             waiters[i].fd_1 = 0;
         }
     }
@@ -217,6 +258,7 @@ static int turn(const struct epoll_event *events, int count, bool rested)
 
     for (int i = 0; i < count; i++)
         step(events[i].data.u32);
+    drop_strays();
     now = drive_now_ns();
     if (now - helper.looked_ns >= LOOK_MS * MS || count == 0 || helper.next_ns <= now)
         look_after_all(now);
@@ -227,20 +269,21 @@ static int turn(const struct epoll_event *events, int count, bool rested)
     return -1;
 }
 
-static void *run(void *unused)
+static void *run(void *first)
 {
     struct epoll_event events[TURN];
-    int rest = 0;
+    int rest = 0, epfd = (int)(intptr_t)first;
 
     while (rest >= 0) {
-        int n = epoll_wait(helper.epfd_1 - 1, events, TURN, rest);
-        sigset_t old;
+        int n = epoll_wait(epfd, events, TURN, rest);
+        struct pending_guard g;
 
-        pending_lock(&old);
+        pending_lock(&g);
         rest = turn(events, n > 0 ? n : 0, n == 0 && rest == IDLE_MS);
-        pending_unlock(&old);
+        epfd = helper.epfd_1 - 1;
+        pending_unlock(&g);
     }
-    return unused;
+    return NULL;
 }
 
 static bool start_thread(void)
@@ -252,7 +295,8 @@ static bool start_thread(void)
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, STACK);
-    r = pthread_create(&thread, &attr, run, NULL); /* signals are held back: so they are in it */
+    /* Signals are held back: so they are in it. */
+    r = pthread_create(&thread, &attr, run, (void *)(intptr_t)(helper.epfd_1 - 1));
     if (r == 0)
         pthread_setname_np(thread, "viaduct");
     pthread_attr_destroy(&attr);
@@ -265,11 +309,12 @@ bool helper_ensure(void)
 
     if (helper.runs)
         return true;
-    epfd = move_high(epoll_create1(EPOLL_CLOEXEC));
+    epfd = make_ours(epoll_create1(EPOLL_CLOEXEC));
     if (epfd < 0)
         return false;
     helper.epfd_1 = epfd + 1;
     helper.looked_ns = 0;
+    helper.endings = pending_arena()->endings;
     helper.runs = start_thread();
     if (!helper.runs)
         close_all();
@@ -281,16 +326,13 @@ bool helper_ensure(void)
 static int open_waiter(void)
 {
     for (int i = 0; i < WAITERS; i++) {
-        eventfd_t ignored;
-
         if (waiters[i].used)
             continue;
         if (!waiters[i].fd_1)
-            waiters[i].fd_1 = move_high(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) + 1;
+            waiters[i].fd_1 = make_ours(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) + 1;
         if (!waiters[i].fd_1)
             return -1;
-        if (sys.read(waiters[i].fd_1 - 1, &ignored, sizeof ignored) < 0)
-            ignored = 0; /* it was not signalled */
+        pending_waiter_drain(waiters[i].fd_1 - 1);
         waiters[i].used = true;
         return waiters[i].fd_1 - 1;
     }
@@ -299,32 +341,40 @@ static int open_waiter(void)
 
 int pending_waiter_open(void)
 {
-    sigset_t old;
+    struct pending_guard g;
     int fd;
 
-    pending_lock(&old);
-    fd = open_waiter();
-    pending_unlock(&old);
+    pending_lock(&g);
+    fd = helper.runs ? open_waiter() : -1; /* or nobody would signal it */
+    pending_unlock(&g);
     return fd;
+}
+
+void pending_waiter_drain(int waiter)
+{
+    eventfd_t ignored;
+
+    if (sys.read(waiter, &ignored, sizeof ignored) < 0)
+        ignored = 0; /* somebody was quicker */
 }
 
 void pending_waiter_close(int waiter)
 {
-    sigset_t old;
+    struct pending_guard g;
 
     if (waiter < 0)
         return;
-    pending_lock(&old);
+    pending_lock(&g);
     for (int i = 0; i < WAITERS; i++) {
         if (waiters[i].fd_1 != waiter + 1)
             continue;
         waiters[i].used = false;
         if (!helper.runs) { /* nobody else would close it */
-            sys.close(waiter);
+            close_ours(waiter);
             waiters[i].fd_1 = 0;
         }
     }
-    pending_unlock(&old);
+    pending_unlock(&g);
 }
 
 void helper_wake_waiters(void)
@@ -352,10 +402,12 @@ size_t helper_fds(int fds[HELPER_FDS_MAX])
 
 bool helper_move_fd(int fd)
 {
-    int moved = sys.fcntl(fd, F_DUPFD_CLOEXEC, (void *)(intptr_t)HIGH_FD);
+    int moved = sys.fcntl(fd, F_DUPFD_CLOEXEC, (void *)(intptr_t)PENDING_HIGH_FD);
 
     if (moved < 0)
         return false;
+    note_unmark(fd, MARK_OURS);
+    note_mark(moved, MARK_OURS);
     if (helper.epfd_1 == fd + 1)
         helper.epfd_1 = moved + 1;
     for (int i = 0; i < WAITERS; i++)

@@ -21,10 +21,11 @@
 #include "client/drive.h"
 
 enum pending_state {
-    PENDING_NONE,   /* nothing known of this descriptor */
+    PENDING_NONE, /* nothing known of this descriptor */
     PENDING_UNDER_WAY,
     PENDING_FAILED, /* its error was not read yet */
-    PENDING_SPENT   /* its error was read; connect() has something to say once more */
+    PENDING_SPENT,  /* its error was read; connect() has something to say once more */
+    PENDING_UP      /* the target's; other processes have registrations to give back */
 };
 
 /* How many sockets are under way or failed and unread, in the processes that share the memory. A
@@ -57,17 +58,29 @@ enum pending_state pending_state(int fd);
 size_t pending_hide(struct pollfd *fds, size_t count);
 
 /* Waits until the handshake of fd has ended, at most until `deadline_ns` (0: as long as it takes).
- * false: time ran out, or a signal came (errno EINTR). */
-bool pending_wait(int fd, int64_t deadline_ns);
+ * A signal ends it as it would end a call that waits in the kernel: not, if its handler wants calls
+ * restarted and there is no deadline. 0, EINTR, or ETIMEDOUT. */
+int pending_wait(int fd, int64_t deadline_ns);
+
+/* poll() is interrupted by every signal, most calls only by those whose handlers do not ask for
+ * restarts. Which one came is not told; so all are asked: whether every handler does. */
+bool pending_signals_restart(void);
 
 /* The error of a failed handshake, which is then read; 0: there is none. */
 int pending_take_error(int fd);
 /* The same for a new connect(): also forgets a spent entry. 0: none, go ahead. */
 int pending_take_for_connect(int fd);
+/* connect() on a socket that has come up: whether it is the first one since, which the kernel
+ * answers with success. */
+bool pending_take_success(int fd);
 
-/* shutdown() or connect(AF_UNSPEC) of a socket under way: ends the handshake. With an `error` the
- * socket has failed by it; with 0 the entry is forgotten. */
-void pending_cancel(int fd, int error);
+/* Dissolves the connection of a socket under way, as connect(AF_UNSPEC) and shutdown() do; one that
+ * failed keeps its error, but may be connected again. */
+void pending_cancel(int fd);
+
+/* SO_RCVLOWAT of a socket under way, which the handshake needs for itself. false: not under way. */
+bool pending_set_low_water(int fd, int value);
+bool pending_get_low_water(int fd, int *value);
 
 /* --- descriptors --------------------------------------------------------------------------- */
 
@@ -81,8 +94,10 @@ int pending_close_range(unsigned first, unsigned last,
                         int (*close_part)(unsigned first, unsigned last, int flags), int flags);
 /* After `copy` became a duplicate of `fd`. */
 void pending_after_dup(int fd, int copy);
-/* Before exec: waits for what the new program would inherit. */
+/* Before exec, also in a vfork() child: waits for what the new program would inherit. */
 void pending_before_exec(void);
+/* Before a descriptor is passed to another process, which would know nothing of its state. */
+void pending_before_pass(int fd);
 
 /* --- readiness ----------------------------------------------------------------------------- */
 
@@ -95,6 +110,7 @@ void pending_epoll_note(int epfd, int op, int fd, const struct epoll_event *even
 /* A place to wait for any handshake of this process to end: an eventfd that becomes readable. -1:
  * there is none left, look again every few milliseconds. */
 int pending_waiter_open(void);
+void pending_waiter_drain(int waiter);
 void pending_waiter_close(int waiter);
 
 #endif

@@ -3,8 +3,9 @@
  *
  * Life of an entry, all under the lock:
  *
- *     FREE --begin, adopt--> UNDER_WAY --settle, ok--> FREE
- *                               |  \--settle, failed--> FAILED --error read--> SPENT --> FREE
+ *     FREE --begin, adopt--> UNDER_WAY --settle, ok--> FREE, or UP while other processes have
+ *                               |  \                   registrations to give back
+ *                               |   \--settle, failed--> FAILED --error read--> SPENT --> FREE
  *                               \--close, cancel--> FREE                        (connect, close)
  *
  * The owner is the process whose helper drives the entry: the one that called connect(), or a child
@@ -19,29 +20,36 @@
 
 #include "client/pending.h"
 
-enum { ENTRIES_MAX = 16384, REGISTRATIONS_MAX = 8, FDS_MAX = 65536, PENDING_TICK_MS = 5 };
+enum {
+    ENTRIES_MAX = 16384,
+    REGISTRATIONS_MAX = 32,
+    SETTLED_MAX = 16384,
+    PENDING_TICK_MS = 5,
+    PENDING_HIGH_FD =
+        200 /* descriptors of ours stay out of the low numbers that programs count on */
+};
 
-/* An epoll registration that is kept from the kernel while the socket is under way. */
+/* An epoll registration that is kept from the kernel. */
 struct registration {
     uint64_t data;
     uint32_t events;
-    int epfd;
-    pid_t pid; /* whose descriptor epfd is */
+    int epfd, fd;
+    pid_t pid; /* whose descriptors they are */
 };
 
 struct entry {
-    uint64_t cookie;
-    int64_t beat_ns; /* when the owner's helper last looked */
+    uint64_t cookie; /* these two are read without the lock, too */
     uint32_t state;  /* enum pending_state; PENDING_NONE: free */
-    pid_t owner;
-    int fd;        /* in the owner */
-    int wants;     /* DRIVE_READ, DRIVE_WRITE */
-    int error;     /* FAILED */
-    int low_water; /* to put back; 1: nothing to do */
+    pid_t owner;     /* from here to `drive` a new entry is cleared */
+    int64_t beat_ns; /* when the owner's helper last looked */
+    int fd;          /* in the owner */
+    int wants;       /* DRIVE_READ, DRIVE_WRITE */
+    int error;       /* FAILED */
+    int low_water;   /* the program's SO_RCVLOWAT; the socket's is 1 while it is under way */
     uint32_t next_free;
     bool private_fd; /* fd is a duplicate of ours: the program closed its own, others have theirs */
     bool forked;     /* children have it too */
-    bool succeeded;  /* SPENT, but with registrations that another process has to give back */
+    bool dissolved; /* FAILED, then connect(AF_UNSPEC): the error is there, connect() begins anew */
     uint8_t registrations;
     struct registration registration[REGISTRATIONS_MAX];
     struct sockaddr_in6 addr; /* what the program gave to connect() */
@@ -52,20 +60,34 @@ struct entry {
 struct arena {
     struct pending_shared shared; /* first: pending_shared points here */
     pthread_mutex_t lock;
+    uint32_t endings; /* handshakes that ended so far */
     uint32_t free;    /* index + 1 of the first free entry that was used before */
     uint32_t touched; /* entries below this index were used */
+    /* Sockets that came up and whose next connect() has to say 0, by cookie modulo the size. */
+    uint64_t settled[SETTLED_MAX];
     struct entry entry[ENTRIES_MAX];
 };
 
-/* The arena, made on first use; NULL: no memory. */
-struct arena *pending_arena(void);
+/* --- client/pending_arena.c ------------------------------------------------------------------ */
 
-/* Signals held back until the lock is given up again. A lock whose holder died is taken over. */
-void pending_lock(sigset_t *old);
-void pending_unlock(const sigset_t *old);
+/* The arena, made on first use; NULL: no memory. pending_arena_made: only if there is one. */
+struct arena *pending_arena(void);
+struct arena *pending_arena_made(void);
+
+/* What the caller's thread gets back when it gives the lock up. */
+struct pending_guard {
+    sigset_t mask;
+    int cancel;
+};
+
+/* Signals and cancellation are held back until the lock is given up again. A lock whose holder died
+ * is taken over. */
+void pending_lock(struct pending_guard *g);
+void pending_unlock(const struct pending_guard *g);
 
 /* A vfork() child shares our memory, not our descriptors: it must change nothing. */
 bool pending_in_vfork_child(void);
+pid_t pending_process(void);
 
 /* All below: lock held. */
 
@@ -73,22 +95,73 @@ bool pending_in_vfork_child(void);
 struct entry *pending_entry_of(int fd);
 void pending_set_slot(int fd, const struct entry *e); /* NULL: none */
 bool pending_has_slot(int fd, const struct entry *e);
+/* A descriptor of this process that is the entry's socket, -1: none. */
+int pending_fd_of(const struct entry *e);
+/* For fd, which is about to be connected; NULL: no room. Its copies find it, too. */
+struct entry *pending_new_entry(int fd, const struct sockaddr *addr, socklen_t len);
 void pending_free_entry(struct entry *e);
-/* Ends the handshake with a driver's result: shows it to the program in every way it may look. */
+void pending_enter_state(struct entry *e, enum pending_state state);
+uint32_t pending_index(const struct entry *e);
+
+/* --- client/pending.c ------------------------------------------------------------------------ */
+
+/* Ends the handshake with a driver's result (not above 0): shows it to the program in every way it
+ * may look. */
 void pending_settle(struct entry *e, int result);
 
-/* client/pending_watch.c: takes the registrations of fd out of the kernel, or gives back those that
- * are this process's (or of processes that are gone). */
-void watch_take(struct entry *e, int fd);
-void watch_give(struct entry *e, int fd);
-void watch_forget(int fd); /* the descriptor is closed */
+/* --- client/pending_note.c -------------------------------------------------------------------- */
 
-/* client/helper.c */
-bool helper_ensure(void);                /* a helper thread runs, or one could be started */
-bool helper_watch(struct entry *e);      /* waits for what e->wants; false: no room */
+enum mark {
+    MARK_OURS = 1,    /* a descriptor of the helper's */
+    MARK_COPIED = 2,  /* there are or were others for the same file */
+    MARK_WATCHES = 4, /* an epoll some of whose registrations are kept from the kernel */
+};
+
+/* What is remembered of a descriptor: its entry, its marks, and a registration with an epoll that
+ * passed by. A fork's child inherits the notes with the descriptors. All that may be read without
+ * the lock is read and written atomically. */
+struct note {
+    uint16_t slot; /* index of the entry + 1 */
+    uint8_t marks;
+    uint8_t zero;
+    int epfd_1; /* descriptor + 1; 0: none */
+    uint32_t events;
+    uint32_t zeroes;
+    uint64_t data;
+};
+
+/* The note of a descriptor; NULL: nothing was ever noted there. note_make makes one; NULL: there
+ * is no memory, or the descriptor is beyond what can be noted. */
+struct note *note_of(int fd);
+struct note *note_make(int fd);
+/* The next descriptor from `fd` on that may have something noted, -1: none. */
+int note_next(int fd);
+
+static inline bool note_has(int fd, enum mark mark)
+{
+    const struct note *n = note_of(fd);
+
+    return n && __atomic_load_n(&n->marks, __ATOMIC_RELAXED) & mark;
+}
+void note_mark(int fd, enum mark mark);
+void note_unmark(int fd, uint8_t marks);
+
+/* --- client/pending_watch.c ------------------------------------------------------------------- */
+
+/* Takes the registrations of fd and its copies out of the kernel, or gives back those that are this
+ * process's (or of processes that are gone). */
+void watch_take(struct entry *e, int fd);
+void watch_give(struct entry *e);
+void watch_forget(int fd, bool locked); /* the descriptor is closed */
+void watch_epoll_gone(int epfd);        /* an epoll is closed */
+
+/* --- client/helper.c -------------------------------------------------------------------------- */
+
+bool helper_ensure(void);           /* a helper thread runs, or one could be started */
+bool helper_watch(struct entry *e); /* waits for what e->wants; false: no room */
 void helper_unwatch(const struct entry *e);
 void helper_wake_waiters(void);
-/* The descriptors that are ours. */
+/* The descriptors that are ours, in any order. */
 enum { HELPER_FDS_MAX = 65 };
 size_t helper_fds(int fds[HELPER_FDS_MAX]);
 /* In a child of fork(): there is no thread, and the descriptors are the parent's copies. */

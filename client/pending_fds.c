@@ -3,7 +3,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "client/pending_entry.h"
@@ -12,7 +11,7 @@
 /* Another descriptor of this process for the same socket, -1: none. */
 static int another_fd(const struct entry *e, int but)
 {
-    for (int fd = 0; fd < FDS_MAX; fd++)
+    for (int fd = note_next(0); fd >= 0; fd = note_next(fd + 1))
         if (fd != but && pending_has_slot(fd, e) && pending_entry_of(fd) == e)
             return fd;
     return -1;
@@ -37,7 +36,7 @@ static void lose_fd(struct entry *e, int fd)
         continue_on(e, other, false);
         return;
     }
-    other = e->forked ? sys.fcntl(fd, F_DUPFD_CLOEXEC, NULL) : -1;
+    other = e->forked ? sys.fcntl(fd, F_DUPFD_CLOEXEC, (void *)(intptr_t)PENDING_HIGH_FD) : -1;
     if (other >= 0) {
         continue_on(e, other, true);
         return;
@@ -46,86 +45,90 @@ static void lose_fd(struct entry *e, int fd)
     pending_free_entry(e);
 }
 
-static bool is_ours(int fd)
-{
-    int fds[HELPER_FDS_MAX];
-
-    for (size_t i = helper_fds(fds); i > 0; i--)
-        if (fds[i - 1] == fd)
-            return true;
-    return false;
-}
-
 static void before_close(int fd)
 {
     struct entry *e = pending_entry_of(fd);
 
     pending_set_slot(fd, NULL);
-    if (!e || e->owner != getpid())
+    if (!e || e->owner != pending_process())
         return;
     if (e->state == PENDING_UNDER_WAY && e->fd == fd)
         lose_fd(e, fd);
-    else if (e->state != PENDING_UNDER_WAY && another_fd(e, fd) < 0)
+    else if (e->state != PENDING_UNDER_WAY && !e->forked && another_fd(e, fd) < 0)
         pending_free_entry(e);
+}
+
+/* Whether closing it concerns us at all; most descriptors do not. */
+static bool concerns_us(int fd)
+{
+    const struct note *n = note_of(fd);
+
+    return n && (__atomic_load_n(&n->slot, __ATOMIC_RELAXED) ||
+                 __atomic_load_n(&n->marks, __ATOMIC_RELAXED));
+}
+
+/* Lock held. false: it is one of ours. */
+static bool let_go(int fd)
+{
+    if (note_has(fd, MARK_OURS))
+        return false;
+    if (note_has(fd, MARK_WATCHES))
+        watch_epoll_gone(fd);
+    before_close(fd);
+    note_unmark(fd, MARK_WATCHES | MARK_COPIED);
+    return true;
 }
 
 /* --- hooks ----------------------------------------------------------------------------------- */
 
 bool pending_before_close(int fd)
 {
-    sigset_t old;
-    bool ours;
+    struct pending_guard g;
+    bool may_close;
 
-    watch_forget(fd);
-    if (!pending_shared || pending_in_vfork_child())
+    watch_forget(fd, false);
+    if (!concerns_us(fd) || !pending_arena_made() || pending_in_vfork_child())
         return true;
-    pending_lock(&old);
-    ours = is_ours(fd);
-    if (!ours)
-        before_close(fd);
-    pending_unlock(&old);
-    return !ours;
+    pending_lock(&g);
+    may_close = let_go(fd);
+    pending_unlock(&g);
+    return may_close;
 }
 
 bool pending_before_replace(int fd)
 {
-    sigset_t old;
+    struct pending_guard g;
     bool ok;
 
-    watch_forget(fd);
-    if (!pending_shared || pending_in_vfork_child())
+    watch_forget(fd, false);
+    if (!concerns_us(fd) || !pending_arena_made() || pending_in_vfork_child())
         return true;
-    pending_lock(&old);
-    ok = !is_ours(fd) || helper_move_fd(fd);
+    pending_lock(&g);
+    ok = !note_has(fd, MARK_OURS) || helper_move_fd(fd);
     if (ok)
-        before_close(fd);
-    pending_unlock(&old);
+        let_go(fd);
+    pending_unlock(&g);
     return ok;
 }
 
-static int by_number(const void *a, const void *b)
+static void sort(int *fds, size_t n)
 {
-    int x = *(const int *)a, y = *(const int *)b;
+    for (size_t i = 1; i < n; i++)
+        for (size_t k = i; k > 0 && fds[k - 1] > fds[k]; k--) {
+            int swap = fds[k];
 
-    return (x > y) - (x < y);
+            fds[k] = fds[k - 1];
+            fds[k - 1] = swap;
+        }
 }
 
-int pending_close_range(unsigned first, unsigned last,
+static int close_around(unsigned first, unsigned last,
                         int (*close_part)(unsigned first, unsigned last, int flags), int flags)
 {
     int fds[HELPER_FDS_MAX], r = 0;
-    sigset_t old;
-    size_t n;
+    size_t n = helper_fds(fds);
 
-    if (!pending_shared || pending_in_vfork_child())
-        return close_part(first, last, flags);
-    pending_lock(&old);
-    for (unsigned fd = first; fd <= last && fd < FDS_MAX; fd++) {
-        watch_forget((int)fd);
-        before_close((int)fd);
-    }
-    n = helper_fds(fds);
-    qsort(fds, n, sizeof *fds, by_number);
+    sort(fds, n);
     for (size_t i = 0; i < n && r == 0; i++) {
         unsigned ours = (unsigned)fds[i];
 
@@ -135,37 +138,39 @@ int pending_close_range(unsigned first, unsigned last,
             r = close_part(first, ours - 1, flags);
         first = ours + 1;
     }
-    if (r == 0 && first <= last)
-        r = close_part(first, last, flags);
-    pending_unlock(&old);
+    return r == 0 && first <= last ? close_part(first, last, flags) : r;
+}
+
+int pending_close_range(unsigned first, unsigned last,
+                        int (*close_part)(unsigned first, unsigned last, int flags), int flags)
+{
+    struct pending_guard g;
+    int r;
+
+    if (!pending_arena_made() || pending_in_vfork_child())
+        return close_part(first, last, flags);
+    pending_lock(&g);
+    for (int fd = first <= INT_MAX ? note_next((int)first) : -1; fd >= 0 && (unsigned)fd <= last;
+         fd = note_next(fd + 1)) {
+        watch_forget(fd, true);
+        let_go(fd);
+    }
+    r = close_around(first, last, close_part, flags);
+    pending_unlock(&g);
     return r;
 }
 
 void pending_after_dup(int fd, int copy)
 {
-    sigset_t old;
+    struct pending_guard g;
 
-    if (!pending_shared || fd == copy || pending_in_vfork_child())
+    if (fd == copy)
         return;
-    pending_lock(&old);
+    note_mark(fd, MARK_COPIED);
+    note_mark(copy, MARK_COPIED);
+    if (!concerns_us(fd) || !pending_arena_made() || pending_in_vfork_child())
+        return;
+    pending_lock(&g);
     pending_set_slot(copy, pending_entry_of(fd));
-    pending_unlock(&old);
-}
-
-/* The next descriptor under way that survives exec, -1: none. */
-static int next_inherited(void)
-{
-    for (int fd = 0; fd < FDS_MAX; fd++)
-        if (pending_state(fd) == PENDING_UNDER_WAY && !(sys.fcntl(fd, F_GETFD, NULL) & FD_CLOEXEC))
-            return fd;
-    return -1;
-}
-
-void pending_before_exec(void)
-{
-    int fd;
-
-    while (pending_any() && (fd = next_inherited()) >= 0)
-        if (!pending_wait(fd, 0) && errno != EINTR)
-            return;
+    pending_unlock(&g);
 }

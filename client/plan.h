@@ -34,7 +34,8 @@ struct plan_chain {
     uint16_t hops[VD_HOPS_MAX]; /* indices */
 };
 
-/* Rules stand in order of preference: first match counts; bypass comes last, as rules of its own. */
+/* Rules stand in order of preference: first match counts; bypass comes last, as rules of its own.
+ */
 struct plan_rule {
     char title[PLAN_TITLE_MAX + 1];
     uint8_t action; /* enum plan_action */

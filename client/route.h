@@ -17,16 +17,17 @@ struct route {
 
 /* Where a program wants to go. */
 struct target {
-    struct vd_endpoint at; /* what a hop is asked for: the name behind a placeholder, or the address */
+    struct vd_endpoint
+        at; /* what a hop is asked for: the name behind a placeholder, or the address */
     struct route route;
 };
 
 /* The route of a name or an address: the first rule that matches, else the plan's chain. */
 struct route route_of(const struct vd_endpoint *e);
 
-/* The route of a name that is asked for before the port is known (e->port 0): rules that name a port
- * count only if they let this very name pass, since it must then be resolved here. *known: a rule
- * has something to say of the name, at whatever port. */
+/* The route of a name that is asked for before the port is known (e->port 0): rules that name a
+ * port count only if they let this very name pass, since it must then be resolved here. *known: a
+ * rule has something to say of the name, at whatever port. */
 struct route route_of_name(const struct vd_endpoint *e, bool *known);
 
 /* Judges an address that a program gave. VD_OK; -VD_ERR_NAME: a placeholder without a name;

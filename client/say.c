@@ -125,19 +125,32 @@ void say(enum plan_verbosity level, const struct vd_endpoint *target, const char
     errno = saved;
 }
 
-void say_broken(const char *why)
+static void say_without_plan(const char *message, const char *more)
 {
-    static bool said;
     char buf[SAY_MAX];
     struct vd_out line = vd_out_over(buf, sizeof buf);
     int saved = errno;
 
-    if (__atomic_exchange_n(&said, true, __ATOMIC_RELAXED))
-        return;
-    write_text(&line, "", "every connection is refused: ");
-    vd_out_text(&line, why);
+    write_text(&line, "", message);
+    vd_out_text(&line, more);
     vd_out_text(&line, "\n");
     if (sys.write(STDERR_FILENO, line.to, line.len) < 0)
         errno = 0;
     errno = saved;
+}
+
+void say_always(const char *message)
+{
+    if (session_plan())
+        say(PLAN_FAILURES, NULL, message);
+    else
+        say_without_plan(message, "");
+}
+
+void say_broken(const char *why)
+{
+    static bool said;
+
+    if (!__atomic_exchange_n(&said, true, __ATOMIC_RELAXED))
+        say_without_plan("every connection is refused: ", why);
 }

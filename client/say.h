@@ -18,6 +18,9 @@ bool say_wants(enum plan_verbosity level);
 /* A line about `target` (NULL: about none in particular); `message` without a newline. */
 void say(enum plan_verbosity level, const struct vd_endpoint *target, const char *message);
 
+/* A failure about no target; without a usable session it goes to the standard error as that is. */
+void say_always(const char *message);
+
 /* The one line of a process without a usable session; said once. */
 void say_broken(const char *why);
 

@@ -59,23 +59,23 @@ static const char *map(int fd, uint64_t size)
     void *tables;
 
     if (head == MAP_FAILED)
-        return "it cannot be mapped";
+        return "its session cannot be mapped";
     h = (const struct session_header *)head;
     if (!header_is_sound(h, size))
-        return "it is of another version, or damaged";
+        return "its session is of another version, or damaged";
     if (h->names_at > SESSION_PAGE) {
         head = mremap((void *)head, SESSION_PAGE, h->names_at, MREMAP_MAYMOVE);
         if (head == MAP_FAILED)
-            return "it cannot be mapped";
+            return "its session cannot be mapped";
         h = (const struct session_header *)head;
     }
     plan = (const struct plan *)(head + h->plan_at);
     if (!plan_is_sound(plan, h->plan_len))
-        return "its plan is damaged";
+        return "its session holds a damaged plan";
     tables = mmap(NULL, (size_t)(size - h->names_at), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
                   (off_t)h->names_at);
     if (tables == MAP_FAILED)
-        return "it cannot be mapped";
+        return "its session cannot be mapped";
     madvise((void *)head, h->names_at, MADV_DONTDUMP);
     session.plan = plan;
     session.tables = tables;
@@ -86,14 +86,14 @@ static const char *map(int fd, uint64_t size)
 static const char *attach(const char *path)
 {
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    const char *why = "it cannot be opened";
+    const char *why = "its session cannot be reached";
     struct stat st;
 
     if (fd < 0)
         return why;
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > SESSION_PAGE)
         why = flock(fd, LOCK_SH | LOCK_NB) == 0 ? map(fd, (uint64_t)st.st_size)
-                                                : "it is being removed";
+                                                : "its session is being removed";
     sys.close(fd);
     return why;
 }
@@ -102,7 +102,7 @@ enum session_state session_attach(const char *path, const char **why)
 {
     size_t len = strlen(path);
 
-    *why = len < sizeof session.path ? attach(path) : "its path is too long";
+    *why = len < sizeof session.path ? attach(path) : "its session has too long a path";
     session.state = *why ? SESSION_BROKEN : SESSION_READY;
     if (!*why)
         memcpy(session.path, path, len + 1);

@@ -34,9 +34,9 @@ void session_sweep(void);
 /* --- for whoever carries connections ------------------------------------------------------ */
 
 enum session_state {
-    SESSION_NONE,   /* not attached yet */
-    SESSION_READY,  /* plan and tables are mapped */
-    SESSION_BROKEN  /* there is one, but it cannot be used: refuse everything */
+    SESSION_NONE,  /* not attached yet */
+    SESSION_READY, /* plan and tables are mapped */
+    SESSION_BROKEN /* there is one, but it cannot be used: refuse everything */
 };
 
 /* Maps the session at `path` (as in the environment). SESSION_READY or SESSION_BROKEN; `why`

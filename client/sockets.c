@@ -5,6 +5,7 @@
  */
 #include "client/sockets.h"
 
+#include <asm/socket.h>
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -45,7 +46,46 @@ static uint8_t *records(void)
     return (uint8_t *)session_sockets() + SESSION_PLAIN_RECORDS_AT;
 }
 
-/* The turn counter stands in the table's first page, which comes with the first part. */
+/* What stands in the table's first page. */
+struct head {
+    uint32_t turn;
+    uint32_t options; /* some socket of the session has one of those of sockets_note_option */
+};
+
+static struct head *head(void)
+{
+    static bool has_head;
+
+    if (session_state() != SESSION_READY)
+        return NULL;
+    if (!__atomic_load_n(&has_head, __ATOMIC_RELAXED)) {
+        if (!session_commit(session_sockets(), SESSION_PAGE))
+            return NULL;
+        __atomic_store_n(&has_head, true, __ATOMIC_RELAXED);
+    }
+    return session_sockets();
+}
+
+void sockets_note_option(int level, int name)
+{
+    struct head *h;
+
+    if (level != SOL_SOCKET ||
+        (name != SO_SNDTIMEO_OLD && name != SO_SNDTIMEO_NEW && name != SO_RCVTIMEO_OLD &&
+         name != SO_RCVTIMEO_NEW && name != SO_RCVLOWAT))
+        return;
+    h = head();
+    if (h)
+        __atomic_store_n(&h->options, 1, __ATOMIC_RELAXED);
+}
+
+bool sockets_have_options(void)
+{
+    const struct head *h = head();
+
+    return !h || __atomic_load_n(&h->options, __ATOMIC_RELAXED);
+}
+
 static bool has_storage(unsigned part)
 {
     static uint32_t parts;
@@ -53,9 +93,8 @@ static bool has_storage(unsigned part)
 
     if (__atomic_load_n(&parts, __ATOMIC_RELAXED) & bit)
         return true;
-    if (!session_commit(session_sockets(), SESSION_PAGE) ||
-        !session_commit(records() + (size_t)part * PART * SESSION_SOCKET_SIZE,
-                        (size_t)PART * SESSION_SOCKET_SIZE))
+    if (!head() || !session_commit(records() + (size_t)part * PART * SESSION_SOCKET_SIZE,
+                                   (size_t)PART * SESSION_SOCKET_SIZE))
         return false;
     __atomic_fetch_or(&parts, bit, __ATOMIC_RELAXED);
     return true;
@@ -110,7 +149,7 @@ static void put(uint64_t cookie, const struct sockaddr *target, socklen_t len, b
         len = sizeof e->target;
     __atomic_store_n(&e->cookie, 0, __ATOMIC_RELEASE);
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    e->turn = __atomic_add_fetch((uint32_t *)session_sockets(), 1, __ATOMIC_RELAXED);
+    e->turn = __atomic_add_fetch(&head()->turn, 1, __ATOMIC_RELAXED);
     e->len = len;
     e->denied = denied;
     memcpy(e->target, target, len);

@@ -28,6 +28,12 @@ bool sockets_is_denied(int fd);
 /* Writes the address into *target; its length, or 0 if nothing is known of the socket. */
 socklen_t sockets_get(uint64_t cookie, struct sockaddr_storage *target);
 
+/* Socket options whose values a blocking handshake has to put back: SO_SNDTIMEO, SO_RCVTIMEO and
+ * SO_RCVLOWAT. Hardly any program sets one; as long as none of the session did, nobody needs to
+ * ask a socket for them. */
+void sockets_note_option(int level, int name);
+bool sockets_have_options(void);
+
 /* Forgets it: the socket is connected elsewhere now. */
 void sockets_drop(uint64_t cookie);
 

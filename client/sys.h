@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <wordexp.h>
 
 /* SYS(return type, name, parameters, arguments) */
 #define SYS_LIST(SYS)                                                                              \
@@ -30,6 +31,8 @@
     SYS(int, close, (int fd), (fd))                                                                \
     SYS(int, getpeername, (int fd, struct sockaddr *addr, socklen_t *len), (fd, addr, len))        \
     SYS(int, getsockopt, (int fd, int level, int name, void *value, socklen_t *len),               \
+        (fd, level, name, value, len))                                                             \
+    SYS(int, setsockopt, (int fd, int level, int name, const void *value, socklen_t len),          \
         (fd, level, name, value, len))                                                             \
     SYS(ssize_t, send, (int fd, const void *data, size_t len, int flags), (fd, data, len, flags))  \
     SYS(ssize_t, sendto,                                                                           \
@@ -124,6 +127,7 @@
         (res_state state, const unsigned char *query, int query_len, unsigned char *answer,        \
          int len),                                                                                 \
         (state, query, query_len, answer, len))                                                    \
+    SYS(int, wordexp, (const char *words, wordexp_t *result, int flags), (words, result, flags))   \
     SYS(void *, dlopen, (const char *path, int mode), (path, mode))                                \
     SYS(void *, dlmopen, (Lmid_t space, const char *path, int mode), (space, path, mode))          \
     SYS(ssize_t, write, (int fd, const void *data, size_t len), (fd, data, len))                   \

@@ -132,18 +132,40 @@ static enum fate fate_of(int fd, const struct sockaddr *addr, socklen_t len, int
     return FAILS;
 }
 
+/* The kernel's own checks of MSG_FASTOPEN, in its order. 0, or an errno. */
+static int judge_fast_open(int fd, const struct sockaddr *addr)
+{
+    if (addr->sa_family == AF_UNSPEC)
+        return EOPNOTSUPP;
+    return pending_any() && pending_state(fd) == PENDING_UNDER_WAY ? EALREADY : 0;
+}
+
+/* connect() and send() in one: what connect() says. */
+static int fast_open(int fd, const struct sockaddr *addr, socklen_t len)
+{
+    int number = judge_fast_open(fd, addr);
+
+    return number ? hook_fail(number) : hook_connect(fd, addr, len);
+}
+
+/* Its connect() meets a socket under way by itself. */
+static bool is_fast_open(int fd, const void *addr, int flags)
+{
+    return flags & MSG_FASTOPEN && addr && hook_carries(fd) == CARRIES_STREAM;
+}
+
 HOOK ssize_t sendto(int fd, const void *data, size_t len, int flags, const struct sockaddr *addr,
                     socklen_t addr_len)
 {
-    if (!io_sends(fd, flags))
+    if (!is_fast_open(fd, addr, flags) && !io_sends(fd, flags))
         return -1;
-    if (!addr)
+    if (!hook_is_readable(addr, addr_len))
         return sys.sendto(fd, data, len, flags, addr, addr_len);
     switch (fate_of(fd, addr, addr_len, flags)) {
     case PASSES:
         return sys.sendto(fd, data, len, flags, addr, addr_len);
     case CONNECTS:
-        if (hook_connect(fd, addr, addr_len) < 0)
+        if (fast_open(fd, addr, addr_len) < 0)
             return -1;
         return sys.send(fd, data, len, flags & ~MSG_FASTOPEN);
     case FAILS:
@@ -152,19 +174,44 @@ HOOK ssize_t sendto(int fd, const void *data, size_t len, int flags, const struc
     return -1;
 }
 
+static void settle_rights(const struct cmsghdr *c)
+{
+    for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
+        int passed;
+
+        memcpy(&passed, CMSG_DATA(c) + at, sizeof passed);
+        pending_before_pass(passed);
+    }
+}
+
+/* Another process would take a socket under way for one that is connected; so it has to wait, even
+ * in a call that should not. */
+static void settle_passed(const struct msghdr *message)
+{
+    struct msghdr m;
+
+    if (!pending_any() || !message || !message->msg_control)
+        return;
+    m = *message;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+            settle_rights(c);
+}
+
 HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
     struct msghdr unnamed;
 
-    if (!io_sends(fd, flags))
+    settle_passed(message);
+    if (!(message && is_fast_open(fd, message->msg_name, flags)) && !io_sends(fd, flags))
         return -1;
-    if (!message || !message->msg_name)
+    if (!message || !hook_is_readable(message->msg_name, message->msg_namelen))
         return sys.sendmsg(fd, message, flags);
     switch (fate_of(fd, message->msg_name, message->msg_namelen, flags)) {
     case PASSES:
         return sys.sendmsg(fd, message, flags);
     case CONNECTS:
-        if (hook_connect(fd, message->msg_name, message->msg_namelen) < 0)
+        if (fast_open(fd, message->msg_name, message->msg_namelen) < 0)
             return -1;
         unnamed = *message;
         unnamed.msg_name = NULL;
@@ -187,7 +234,10 @@ HOOK int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
     for (; messages && passing < count; passing++) {
         const struct msghdr *m = &messages[passing].msg_hdr;
 
-        fate = m->msg_name ? fate_of(fd, m->msg_name, m->msg_namelen, flags) : PASSES;
+        settle_passed(m);
+        fate = hook_is_readable(m->msg_name, m->msg_namelen)
+                   ? fate_of(fd, m->msg_name, m->msg_namelen, flags)
+                   : PASSES;
         if (fate != PASSES)
             break;
     }

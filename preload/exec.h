@@ -1,14 +1,54 @@
 /*
- * exec: what programs that are started here inherit of the session.
+ * exec: what the hooks that start programs share.
+ *
+ * All of it may run between vfork() and exec, in memory that belongs to the parent: only the stack
+ * is used, and nothing is left behind.
  */
 #ifndef VD_PRELOAD_EXEC_H
 #define VD_PRELOAD_EXEC_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "client/program.h"
+
+/* Memory of the calling function. */
+#define exec_stack(size) __builtin_alloca(size)
+
+/* --- the environment (exec_environment.c) ---------------------------------------------------- */
 
 /* Remembers the library's own path and the variable that names the session; copies both. Called
  * once, when the library is loaded. */
 void exec_remember(const char *library, const char *name, const char *value);
 
-/* Puts both into this process's own environment. */
+/* The library that goes with what is started; NULL: there is no session. */
+const char *exec_library(void);
+
+/* Puts both into this process's own environment, if they are not there. */
 void exec_restore_environment(void);
+
+/* How many bytes exec_environment() needs for `from`. */
+size_t exec_environment_size(char *const *from);
+
+/* `from` with both variables as they must be: itself where that is so, else a list in `room`. NULL:
+ * no kernel would take so many. */
+char *const *exec_environment(char *const *from, void *room);
+
+/* --- the file (exec_judge.c) ----------------------------------------------------------------- */
+
+/* Judges the file at `path`. false: nothing to say; the kernel will refuse it by itself. */
+bool exec_look(struct program *p, const char *path);
+
+/* The same for a path relative to a directory's descriptor, as execveat() takes it. `shown` gets
+ * the path that was judged. */
+bool exec_look_at(struct program *p, int dir, const char *name, int flags, char shown[PATH_MAX]);
+
+/* The file that a name means, as execvp() looks for it, already judged; it lies in `path` or is the
+ * name itself. NULL: there is none that the kernel would run. */
+const char *exec_search(struct program *p, const char *name, char path[PATH_MAX]);
+
+/* 0, or the errno with which starting this file is refused; then a line was said. */
+int exec_verdict(const struct program *p, const char *path);
 
 #endif

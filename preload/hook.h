@@ -1,9 +1,9 @@
 /*
  * hook: what every file of hooks uses.
  *
- * A hook decides and delegates: it judges its arguments as the kernel would, asks the client engine,
- * and sets errno once, at the end. It takes no lock and allocates nothing (the name hooks apart,
- * whose originals allocate too).
+ * A hook decides and delegates: it judges its arguments as the kernel would, asks the client
+ * engine, and sets errno once, at the end. It takes no lock and allocates nothing (the name hooks
+ * apart, whose originals allocate too).
  */
 #ifndef VD_PRELOAD_HOOK_H
 #define VD_PRELOAD_HOOK_H
@@ -27,6 +27,10 @@ int hook_fail(int number);
 /* What an INET socket carries; told by its protocol, so that one call suffices. */
 enum carries { CARRIES_NOTHING_OF_OURS, CARRIES_STREAM, CARRIES_DATAGRAMS, CARRIES_OTHER };
 enum carries hook_carries(int fd);
+
+/* Whether the kernel would read an address of this length there; else it says itself what is wrong
+ * with it. */
+bool hook_is_readable(const struct sockaddr *addr, socklen_t len);
 
 /* Whether the address is of a family that the chain cares for. `addr` may be NULL. */
 bool hook_is_inet(const struct sockaddr *addr, socklen_t len);

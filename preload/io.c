@@ -5,26 +5,42 @@
 
 #include <fcntl.h>
 #include <sys/sendfile.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "preload/hook.h"
 
-bool io_admit_slowly(int fd, int flags)
+static int64_t deadline_ns(int fd, enum io_way way)
 {
-    int error;
+    struct timeval limit = {0};
+    socklen_t len = sizeof limit;
+
+    sys.getsockopt(fd, SOL_SOCKET, way == IO_SENDS ? SO_SNDTIMEO : SO_RCVTIMEO, &limit, &len);
+    if (limit.tv_sec == 0 && limit.tv_usec == 0)
+        return 0;
+    return drive_now_ns() + (int64_t)limit.tv_sec * 1000000000 + (int64_t)limit.tv_usec * 1000;
+}
+
+static bool must_not_wait(int fd, int flags)
+{
+    return flags & MSG_DONTWAIT || sys.fcntl(fd, F_GETFL, NULL) & O_NONBLOCK;
+}
+
+bool io_admit_slowly(int fd, int flags, enum io_way way)
+{
+    int error, saved = errno;
 
     if (pending_state(fd) == PENDING_UNDER_WAY) {
-        if (flags & MSG_DONTWAIT || sys.fcntl(fd, F_GETFL, NULL) & O_NONBLOCK) {
-            errno = EAGAIN;
+        int why = must_not_wait(fd, flags) ? EAGAIN : pending_wait(fd, deadline_ns(fd, way));
+
+        if (why) {
+            errno = why == ETIMEDOUT ? EAGAIN : why;
             return false;
         }
-        if (!pending_wait(fd, 0))
-            return false;
     }
     error = pending_take_error(fd);
-    if (error)
-        errno = error;
+    errno = error ? error : saved;
     return error == 0;
 }
 
@@ -37,6 +53,13 @@ bool io_deny(int fd)
     return false;
 }
 
+/* Receiving nothing: the kernel waits for the connection, no further, and takes no error. */
+static bool waits_for_nothing(int fd, int flags)
+{
+    return pending_any() && pending_state(fd) == PENDING_UNDER_WAY && !must_not_wait(fd, flags) &&
+           pending_wait(fd, deadline_ns(fd, IO_RECEIVES)) == 0;
+}
+
 HOOK ssize_t send(int fd, const void *data, size_t len, int flags)
 {
     return io_sends(fd, flags) ? sys.send(fd, data, len, flags) : -1;
@@ -44,34 +67,38 @@ HOOK ssize_t send(int fd, const void *data, size_t len, int flags)
 
 HOOK ssize_t recv(int fd, void *data, size_t len, int flags)
 {
-    return io_admits(fd, flags) ? sys.recv(fd, data, len, flags) : -1;
+    if (len == 0 && waits_for_nothing(fd, flags))
+        return 0;
+    return io_receives(fd, flags) ? sys.recv(fd, data, len, flags) : -1;
 }
 
 HOOK ssize_t recvfrom(int fd, void *data, size_t len, int flags, struct sockaddr *addr,
                       socklen_t *addr_len)
 {
-    return io_admits(fd, flags) ? sys.recvfrom(fd, data, len, flags, addr, addr_len) : -1;
+    if (len == 0 && waits_for_nothing(fd, flags))
+        return 0;
+    return io_receives(fd, flags) ? sys.recvfrom(fd, data, len, flags, addr, addr_len) : -1;
 }
 
 HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
-    return io_admits(fd, flags) ? sys.recvmsg(fd, message, flags) : -1;
+    return io_receives(fd, flags) ? sys.recvmsg(fd, message, flags) : -1;
 }
 
 HOOK int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags,
                   struct timespec *timeout)
 {
-    return io_admits(fd, flags) ? sys.recvmmsg(fd, messages, count, flags, timeout) : -1;
+    return io_receives(fd, flags) ? sys.recvmmsg(fd, messages, count, flags, timeout) : -1;
 }
 
 HOOK ssize_t read(int fd, void *data, size_t len)
 {
-    return io_admits(fd, 0) ? sys.read(fd, data, len) : -1;
+    return len == 0 || io_receives(fd, 0) ? sys.read(fd, data, len) : -1;
 }
 
 HOOK ssize_t readv(int fd, const struct iovec *parts, int count)
 {
-    return io_admits(fd, 0) ? sys.readv(fd, parts, count) : -1;
+    return io_receives(fd, 0) ? sys.readv(fd, parts, count) : -1;
 }
 
 HOOK ssize_t write(int fd, const void *data, size_t len)
@@ -94,12 +121,11 @@ HOOK ssize_t sendfile64(int to, int from, off64_t *offset, size_t len)
     return io_sends(to, 0) ? sys.sendfile64(to, from, offset, len) : -1;
 }
 
+/* SPLICE_F_NONBLOCK is about pipes; a socket waits or not by its own flag. */
 HOOK ssize_t splice(int from, off64_t *from_at, int to, off64_t *to_at, size_t len,
                     unsigned int flags)
 {
-    int wait = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0;
-
-    if (!io_admits(from, wait) || !io_sends(to, wait))
+    if (!io_receives(from, 0) || !io_sends(to, 0))
         return -1;
     return sys.splice(from, from_at, to, to_at, len, flags);
 }

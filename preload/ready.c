@@ -59,14 +59,6 @@ static int wait_once(struct wait *w, bool hidden)
                      w->mask);
 }
 
-static void drain(int waiter)
-{
-    uint64_t ignored;
-
-    if (sys.read(waiter, &ignored, sizeof ignored) < 0)
-        ignored = 0; /* somebody was quicker */
-}
-
 static void copy_results(const struct wait *w)
 {
     for (nfds_t i = 0; i < w->count; i++)
@@ -79,7 +71,7 @@ static int judge(struct wait *w, int r, bool hidden)
     bool own = r > 0 && hidden && w->waiter >= 0 && w->shown[w->count].revents;
 
     if (own) {
-        drain(w->waiter);
+        pending_waiter_drain(w->waiter);
         r--;
     }
     if (r == 0 && (own || (hidden && w->waiter < 0)) && (w->deadline_ns < 0 || left_ns(w) > 0))
@@ -104,21 +96,48 @@ static int wait_loop(struct wait *w)
     return r;
 }
 
-static void close_waiter(void *waiter)
+/* What a cancelled thread must give back. */
+struct room {
+    struct pollfd *mapped;
+    size_t size;
+    int waiter;
+};
+
+static void give_back(void *room)
 {
-    pending_waiter_close((int)(intptr_t)waiter);
+    const struct room *r = room;
+
+    pending_waiter_close(r->waiter);
+    if (r->mapped)
+        munmap(r->mapped, r->size);
 }
 
-static int wait_with(struct pollfd *fds, nfds_t count, struct pollfd *shown,
-                     const struct timespec *timeout, const sigset_t *mask)
+static struct pollfd *map(struct room *room, size_t count)
 {
-    struct wait w = {fds, count, shown, pending_waiter_open(), -1, mask};
-    volatile int r = -1;
+    size_t size = count * sizeof(struct pollfd);
+    void *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    if (timeout)
-        w.deadline_ns = drive_now_ns() + (int64_t)timeout->tv_sec * 1000000000 + timeout->tv_nsec;
-    pthread_cleanup_push(close_waiter, (void *)(intptr_t)w.waiter);
-    r = wait_loop(&w);
+    if (mapped == MAP_FAILED)
+        return NULL;
+    room->mapped = mapped;
+    room->size = size;
+    return mapped;
+}
+
+static int64_t deadline_of(const struct timespec *timeout)
+{
+    if (!timeout)
+        return -1;
+    return drive_now_ns() + (int64_t)timeout->tv_sec * 1000000000 + timeout->tv_nsec;
+}
+
+static int wait_and_give_back(struct wait *w, struct room *room)
+{
+    int r;
+
+    room->waiter = w->waiter = pending_waiter_open();
+    pthread_cleanup_push(give_back, room);
+    r = wait_loop(w);
     pthread_cleanup_pop(1);
     return r;
 }
@@ -127,20 +146,16 @@ static int wait_with(struct pollfd *fds, nfds_t count, struct pollfd *shown,
 static int wait_for(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
                     const sigset_t *mask)
 {
-    struct pollfd on_stack[ON_STACK], *shown = on_stack;
-    size_t size = (count + 1) * sizeof *shown;
-    int r;
+    struct pollfd on_stack[ON_STACK];
+    struct wait w = {.fds = fds, .count = count, .shown = on_stack, .mask = mask};
+    struct room room = {.waiter = -1};
 
-    if (timeout && timeout->tv_sec > 3200000000)
-        timeout = NULL;
-    if (count < ON_STACK)
-        return wait_with(fds, count, shown, timeout, mask);
-    shown = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (shown == MAP_FAILED)
+    w.deadline_ns = deadline_of(timeout && timeout->tv_sec > 3200000000 ? NULL : timeout);
+    if (count >= ON_STACK)
+        w.shown = map(&room, count + 1);
+    if (!w.shown)
         return hook_fail(ENOMEM);
-    r = wait_with(fds, count, shown, timeout, mask);
-    munmap(shown, size);
-    return r;
+    return wait_and_give_back(&w, &room);
 }
 
 /* --- poll ------------------------------------------------------------------------------------ */
@@ -153,6 +168,17 @@ static bool any_under_way(const struct pollfd *fds, nfds_t count)
     return false;
 }
 
+/* The kernel judges the array before we read it. */
+static bool must_wait_here(struct pollfd *fds, nfds_t count)
+{
+    int saved = errno;
+    bool here = pending_any() && fds && count > 0 && sys.poll(fds, count, 0) >= 0 &&
+                any_under_way(fds, count);
+
+    errno = saved;
+    return here;
+}
+
 static bool timeout_is_valid(const struct timespec *t)
 {
     return !t || (t->tv_sec >= 0 && t->tv_nsec >= 0 && t->tv_nsec < 1000000000);
@@ -162,7 +188,7 @@ HOOK int poll(struct pollfd *fds, nfds_t count, int timeout)
 {
     struct timespec t = {.tv_sec = timeout / 1000, .tv_nsec = timeout % 1000 * 1000000L};
 
-    if (!pending_any() || !fds || !any_under_way(fds, count))
+    if (!must_wait_here(fds, count))
         return sys.poll(fds, count, timeout);
     return wait_for(fds, count, timeout < 0 ? NULL : &t, NULL);
 }
@@ -170,7 +196,7 @@ HOOK int poll(struct pollfd *fds, nfds_t count, int timeout)
 HOOK int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
                const sigset_t *mask)
 {
-    if (!pending_any() || !fds || !timeout_is_valid(timeout) || !any_under_way(fds, count))
+    if (!timeout_is_valid(timeout) || !must_wait_here(fds, count))
         return sys.ppoll(fds, count, timeout, mask);
     return wait_for(fds, count, timeout, mask);
 }
@@ -284,21 +310,27 @@ static int select_with(const struct sets *s, struct pollfd *fds, const struct ti
     return r < 0 ? hook_fail(EBADF) : r;
 }
 
+static int select_mapped(const struct sets *s, const struct timespec *timeout, const sigset_t *mask)
+{
+    struct room room = {.waiter = -1};
+    int r;
+
+    if (!map(&room, (size_t)s->count))
+        return hook_fail(ENOMEM);
+    pthread_cleanup_push(give_back, &room);
+    r = select_with(s, room.mapped, timeout, mask);
+    pthread_cleanup_pop(1);
+    return r;
+}
+
 static int select_pending(const struct sets *s, const struct timespec *timeout,
                           const sigset_t *mask)
 {
-    struct pollfd on_stack[ON_STACK], *fds = on_stack;
-    size_t size = ((size_t)s->count + 1) * sizeof *fds;
-    int r;
+    struct pollfd on_stack[ON_STACK];
 
-    if (s->count <= ON_STACK)
-        return select_with(s, fds, timeout, mask);
-    fds = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (fds == MAP_FAILED)
-        return hook_fail(ENOMEM);
-    r = select_with(s, fds, timeout, mask);
-    munmap(fds, size);
-    return r;
+    if (s->count > ON_STACK)
+        return select_mapped(s, timeout, mask);
+    return select_with(s, on_stack, timeout, mask);
 }
 
 /* Linux leaves the time that was not slept in a select's timeout. */
@@ -350,7 +382,7 @@ HOOK int pselect(int count, fd_set *r, fd_set *w, fd_set *x, const struct timesp
 
 HOOK int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 {
-    int r = pending_any() ? pending_epoll_ctl(epfd, op, fd, event) : 0;
+    int r = pending_epoll_ctl(epfd, op, fd, event);
 
     if (r < 0)
         return hook_fail(-r);

@@ -1,5 +1,5 @@
 /*
- * What a program may ask of a socket: its error, its peer; and shutdown().
+ * What a program may ask of a socket: its error, its peer, an option; and shutdown().
  */
 #include <string.h>
 
@@ -27,27 +27,51 @@ HOOK int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
     return r;
 }
 
-static int give_error(int error, void *value, socklen_t *len)
+static int give_int(int number, void *value, socklen_t *len)
 {
-    socklen_t n = *len < sizeof error ? *len : (socklen_t)sizeof error;
+    socklen_t n = *len < sizeof number ? *len : (socklen_t)sizeof number;
 
     if ((int)*len < 0)
         return hook_fail(EINVAL);
-    memcpy(value, &error, n);
+    memcpy(value, &number, n);
     *len = n;
     return 0;
 }
 
-HOOK int getsockopt(int fd, int level, int name, void *value, socklen_t *len)
+static int get_error(int fd, void *value, socklen_t *len)
 {
     int error;
 
-    if (level != SOL_SOCKET || name != SO_ERROR || !pending_any() || !value || !len)
-        return sys.getsockopt(fd, level, name, value, len);
     if (pending_state(fd) == PENDING_UNDER_WAY)
-        return give_error(0, value, len);
+        return give_int(0, value, len);
     error = pending_take_error(fd);
-    return error ? give_error(error, value, len) : sys.getsockopt(fd, level, name, value, len);
+    return error ? give_int(error, value, len)
+                 : sys.getsockopt(fd, SOL_SOCKET, SO_ERROR, value, len);
+}
+
+HOOK int getsockopt(int fd, int level, int name, void *value, socklen_t *len)
+{
+    int low_water;
+
+    if (level != SOL_SOCKET || !pending_any() || !value || !len)
+        return sys.getsockopt(fd, level, name, value, len);
+    if (name == SO_ERROR)
+        return get_error(fd, value, len);
+    if (name == SO_RCVLOWAT && pending_get_low_water(fd, &low_water))
+        return give_int(low_water, value, len);
+    return sys.getsockopt(fd, level, name, value, len);
+}
+
+HOOK int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+    int low_water;
+
+    sockets_note_option(level, name);
+    if (level != SOL_SOCKET || name != SO_RCVLOWAT || !pending_any() || !value ||
+        len < (socklen_t)sizeof low_water)
+        return sys.setsockopt(fd, level, name, value, len);
+    memcpy(&low_water, value, sizeof low_water);
+    return pending_set_low_water(fd, low_water) ? 0 : sys.setsockopt(fd, level, name, value, len);
 }
 
 /* The kernel gives a connection up that is shut down while it is set up. */
@@ -56,6 +80,6 @@ HOOK int shutdown(int fd, int how)
     if (!pending_any() || how < SHUT_RD || how > SHUT_RDWR ||
         pending_state(fd) != PENDING_UNDER_WAY)
         return sys.shutdown(fd, how);
-    pending_cancel(fd, ECONNRESET);
+    pending_cancel(fd);
     return 0;
 }

@@ -5,13 +5,14 @@
  * the caller's thread; a signal or the program's own limit (SO_SNDTIMEO) makes connect() return
  * early, as the kernel's would, and the helper goes on with it.
  *
- * Options that the handshake depends on are set for its time and put back: SO_SNDTIMEO limits a
- * blocking dial, and SO_RCVLOWAT would keep poll() from telling of a short reply.
+ * Options that the handshake depends on are set for its time and put back: SO_SNDTIMEO and
+ * SO_RCVTIMEO limit blocking dials and receives, and SO_RCVLOWAT would keep poll() from telling of
+ * a short reply.
  */
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <signal.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/time.h>
 
@@ -27,9 +28,11 @@ struct call {
     int fd;
     const struct sockaddr *addr;
     socklen_t len;
-    struct timeval send_limit; /* the program's; zero: none */
+    struct timeval send_limit, receive_limit; /* the program's; zero: none */
     int low_water;
-    bool set_limit, set_low_water;
+    bool blocking, set_limits, set_low_water;
+    int64_t wait_ns; /* what SO_RCVTIMEO is set to */
+    int wants;
     struct drive drive;
 };
 
@@ -43,51 +46,73 @@ static struct timeval to_timeval(int64_t ns)
     return (struct timeval){.tv_sec = ns / 1000000000, .tv_usec = ns % 1000000000 / 1000 + 1};
 }
 
-static void read_options(struct call *c)
+static void get(const struct call *c, int name, void *value, socklen_t len)
 {
-    socklen_t time_len = sizeof c->send_limit, int_len = sizeof c->low_water;
-
-    c->low_water = 1;
-    sys.getsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &c->send_limit, &time_len);
-    sys.getsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &c->low_water, &int_len);
+    sys.getsockopt(c->fd, SOL_SOCKET, name, value, &len);
 }
 
-static void set_options(struct call *c, bool blocking)
+static bool set(const struct call *c, int name, const void *value, socklen_t len)
 {
-    struct timeval limit = to_timeval(c->drive.deadline_ns - c->drive.start_ns);
+    return sys.setsockopt(c->fd, SOL_SOCKET, name, value, len) == 0;
+}
+
+static void read_options(struct call *c)
+{
+    c->low_water = 1;
+    if (!sockets_have_options())
+        return;
+    get(c, SO_SNDTIMEO, &c->send_limit, sizeof c->send_limit);
+    get(c, SO_RCVTIMEO, &c->receive_limit, sizeof c->receive_limit);
+    get(c, SO_RCVLOWAT, &c->low_water, sizeof c->low_water);
+}
+
+static bool set_receive_limit(struct call *c, int64_t ns)
+{
+    struct timeval limit = to_timeval(ns);
+
+    c->wait_ns = ns;
+    return set(c, SO_RCVTIMEO, &limit, sizeof limit);
+}
+
+static void set_options(struct call *c)
+{
+    int64_t limit_ns = c->drive.deadline_ns - c->drive.start_ns;
+    struct timeval limit = to_timeval(limit_ns);
     int one = 1;
 
-    c->set_limit =
-        blocking && setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0;
-    c->set_low_water =
-        c->low_water != 1 && setsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one) == 0;
+    c->set_limits =
+        c->blocking && set(c, SO_SNDTIMEO, &limit, sizeof limit) && set_receive_limit(c, limit_ns);
+    c->set_low_water = c->low_water != 1 && set(c, SO_RCVLOWAT, &one, sizeof one);
 }
 
 static void restore_options(const struct call *c)
 {
-    if (c->set_limit)
-        setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &c->send_limit, sizeof c->send_limit);
+    if (c->set_limits) {
+        set(c, SO_SNDTIMEO, &c->send_limit, sizeof c->send_limit);
+        set(c, SO_RCVTIMEO, &c->receive_limit, sizeof c->receive_limit);
+    }
     if (c->set_low_water)
-        setsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &c->low_water, sizeof c->low_water);
+        set(c, SO_RCVLOWAT, &c->low_water, sizeof c->low_water);
 }
 
-/* poll() is interrupted by every signal, connect() only by those whose handlers do not ask for
- * restarts (with SO_SNDTIMEO: by all, signal(7)). Which one came is not told; so all are asked. */
+/* With SO_SNDTIMEO no signal restarts connect(), signal(7). */
 static bool signals_restart(const struct call *c)
 {
-    for (int number = 1; number < NSIG; number++) {
-        struct sigaction action;
-
-        if (sigaction(number, NULL, &action) < 0 || action.sa_handler == SIG_DFL ||
-            action.sa_handler == SIG_IGN)
-            continue;
-        if (!(action.sa_flags & SA_RESTART) || to_ns(&c->send_limit))
-            return false;
-    }
-    return true;
+    return !to_ns(&c->send_limit) && pending_signals_restart();
 }
 
 enum event { EVENT_READY, EVENT_LATE, EVENT_SIGNAL };
+
+enum { SLACK_NS = 50000000 /* what a receive may wait too long */ };
+
+/* A blocking receive waits cheaper than poll() does, and a handshake consists of waiting. Only the
+ * limit of a single hop needs poll(), as it changes from hop to hop. */
+static bool may_wait_in_receive(struct call *c, int what, int64_t left_ns)
+{
+    if (what != DRIVE_READ || !c->set_limits || c->drive.stage_ns)
+        return false;
+    return c->wait_ns - left_ns < SLACK_NS || set_receive_limit(c, left_ns);
+}
 
 static enum event wait_for(struct call *c, int what)
 {
@@ -103,6 +128,9 @@ static enum event wait_for(struct call *c, int what)
             if (!signals_restart(c))
                 return EVENT_SIGNAL;
         }
+        c->drive.waits = may_wait_in_receive(c, what, left);
+        if (c->drive.waits)
+            return EVENT_READY;
         if (sys.poll(&p, 1, (int)((left + 999999) / 1000000)) > 0)
             return EVENT_READY;
         c->drive.interrupted = errno == EINTR;
@@ -112,13 +140,29 @@ static enum event wait_for(struct call *c, int what)
 
 /* The program will not wait, the helper goes on. 0, or the driver's result if there is no helper.
  */
-static int hand_over(struct call *c, int wants)
+static int hand_over(struct call *c)
 {
     int64_t total_ns = (int64_t)session_plan()->timeout_ms * 1000000;
+    int low_water = c->set_low_water ? c->low_water : 1;
 
+    c->set_low_water = false; /* it goes to the helper with the rest */
     restore_options(c);
     c->drive.deadline_ns = c->drive.start_ns + total_ns;
-    return pending_adopt(c->fd, c->addr, c->len, &c->drive, wants, 1) ? 0 : -VD_ERR_SILENT;
+    c->drive.waits = 0;
+    if (pending_adopt(c->fd, c->addr, c->len, &c->drive, c->wants, low_water))
+        return 0;
+    c->set_limits = false;
+    c->set_low_water = low_water != 1;
+    return -VD_ERR_SILENT;
+}
+
+/* The thread is cancelled, which does not end a connection that is being made. */
+static void abandon(void *call)
+{
+    struct call *c = call;
+
+    if (hand_over(c) < 0)
+        drive_dissolve(c->fd);
 }
 
 static bool is_the_programs_limit(const struct call *c)
@@ -135,19 +179,20 @@ static int run(struct call *c)
     int r = drive_dial(&c->drive, c->fd);
 
     while (r > 0) {
+        c->wants = r;
         switch (wait_for(c, r)) {
         case EVENT_READY:
             r = drive_step(&c->drive, c->fd);
             break;
         case EVENT_SIGNAL:
-            r = hand_over(c, r);
+            r = hand_over(c);
             return r < 0 ? r : EINTR;
         case EVENT_LATE:
             if (!is_the_programs_limit(c)) {
                 r = drive_expire(&c->drive, c->fd);
                 break;
             }
-            r = hand_over(c, r);
+            r = hand_over(c);
             return r < 0 ? r : EINPROGRESS;
         }
     }
@@ -165,22 +210,25 @@ static int conclude(const struct call *c, int r)
     }
     number = drive_errno(&c->drive, r);
     if (number != EISCONN && number != EALREADY)
-        drive_undo(c->fd);
+        drive_dissolve(c->fd);
     return hook_fail(number);
 }
 
 static int carry(int fd, const struct sockaddr *addr, socklen_t len, const struct target *t,
                  bool blocking)
 {
-    struct call c = {.fd = fd, .addr = addr, .len = len};
+    struct call c = {
+        .fd = fd, .addr = addr, .len = len, .blocking = blocking, .wants = DRIVE_WRITE};
     int r;
 
     read_options(&c);
     r = drive_begin(&c.drive, t, addr->sa_family, to_ns(&c.send_limit));
     if (r < 0)
         return conclude(&c, r);
-    set_options(&c, blocking);
+    set_options(&c);
+    pthread_cleanup_push(abandon, &c);
     r = run(&c);
+    pthread_cleanup_pop(0);
     if (r > 0) /* put back already, by hand_over */
         return hook_fail(r);
     restore_options(&c);
@@ -195,22 +243,43 @@ static bool is_connected(int fd)
     return sys.getpeername(fd, (struct sockaddr *)&peer, &len) == 0;
 }
 
-/* connect() on a socket that is under way, or has failed before. 0: neither, go on; -1: answered,
- * with errno; 1: it is connected by now, the kernel answers. */
+/* How long a second connect() may wait; 0: as long as it takes. */
+static int64_t send_deadline_ns(int fd)
+{
+    struct timeval limit = {0};
+    socklen_t len = sizeof limit;
+
+    sys.getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, &len);
+    return to_ns(&limit) ? drive_now_ns() + to_ns(&limit) : 0;
+}
+
+/* connect() on a socket that is under way, or has failed before. 0: neither, or it is up by now;
+ * -1: answered, with errno. */
 static int answer_again(int fd, bool blocking)
 {
     int error;
 
     if (pending_state(fd) == PENDING_UNDER_WAY) {
-        if (!blocking)
-            return hook_fail(EALREADY);
-        if (!pending_wait(fd, 0))
-            return -1;
-        if (pending_state(fd) == PENDING_NONE)
-            return 1;
+        int why = blocking ? pending_wait(fd, send_deadline_ns(fd)) : EALREADY;
+
+        if (why)
+            return hook_fail(why == ETIMEDOUT ? EALREADY : why);
     }
     error = pending_take_for_connect(fd);
     return error ? hook_fail(error) : 0;
+}
+
+/* The kernel knows what to say to connect() on a connected socket, but for this: the first one
+ * after a connection has come up by itself is told of its success. The hop may have been connected
+ * at once, and then the kernel thinks that this was said. */
+static int connect_again(int fd, const struct sockaddr *addr, socklen_t len)
+{
+    int saved = errno, r = sys.connect(fd, addr, len);
+
+    if (!pending_take_success(fd) || r == 0 || errno != EISCONN)
+        return r;
+    errno = saved;
+    return 0;
 }
 
 static int begin(int fd, const struct sockaddr *addr, socklen_t len, const struct target *t)
@@ -219,7 +288,8 @@ static int begin(int fd, const struct sockaddr *addr, socklen_t len, const struc
 
     if (r >= 0)
         return hook_fail(r == 0 ? EINPROGRESS : r);
-    say(PLAN_CONNECTIONS, &t->at, "no helper thread can be started: connect() waits");
+    say(PLAN_CONNECTIONS, &t->at,
+        "no thread, descriptor or memory is left to go on in the background: connect() waits");
     return carry(fd, addr, len, t, false);
 }
 
@@ -228,12 +298,13 @@ int stream_connect(int fd, const struct sockaddr *addr, socklen_t len,
 {
     bool blocking = !(sys.fcntl(fd, F_GETFL, NULL) & O_NONBLOCK);
     struct target t;
-    int saved = errno, r = answer_again(fd, blocking);
+    int saved = errno, r;
 
-    if (r < 0)
+    pthread_testcancel(); /* as in the kernel's own; later it would leave things half done */
+    if (answer_again(fd, blocking) < 0)
         return -1;
-    if (r > 0 || is_connected(fd)) /* the kernel knows what to say to that */
-        return sys.connect(fd, addr, len);
+    if (is_connected(fd))
+        return connect_again(fd, addr, len);
     r = hook_judge(&t, given);
     if (r == 0)
         return sys.connect(fd, addr, len);

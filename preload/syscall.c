@@ -31,6 +31,8 @@ static long by_name(long number, const long a[6], bool *known)
         return getpeername((int)a[0], (struct sockaddr *)a[1], (socklen_t *)a[2]);
     case SYS_getsockopt:
         return getsockopt((int)a[0], (int)a[1], (int)a[2], (void *)a[3], (socklen_t *)a[4]);
+    case SYS_setsockopt:
+        return setsockopt((int)a[0], (int)a[1], (int)a[2], (const void *)a[3], (socklen_t)a[4]);
     case SYS_shutdown:
         return shutdown((int)a[0], (int)a[1]);
     case SYS_read:
@@ -39,6 +41,11 @@ static long by_name(long number, const long a[6], bool *known)
         return write((int)a[0], (const void *)a[1], (size_t)a[2]);
     case SYS_close:
         return close((int)a[0]);
+    case SYS_execve:
+        return execve((const char *)a[0], (char *const *)a[1], (char *const *)a[2]);
+    case SYS_execveat:
+        return execveat((int)a[0], (const char *)a[1], (char *const *)a[2], (char *const *)a[3],
+                        (int)a[4]);
     case SYS_epoll_ctl:
         return epoll_ctl((int)a[0], (int)a[1], (int)a[2], (struct epoll_event *)a[3]);
     default:

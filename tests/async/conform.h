@@ -1,7 +1,8 @@
 /*
  * conform: one table of what POSIX and Linux say of connect() and of sockets that are being
  * connected. Each case prints a line per observation, in words that do not depend on time, process
- * or descriptor numbers, so that two runs (the kernel's own connect(), and a chain) can be compared.
+ * or descriptor numbers, so that two runs (the kernel's own connect(), and a chain) can be
+ * compared.
  *
  * A case runs in a process of its own. The target takes about half a second to answer.
  */

@@ -1,8 +1,8 @@
 /*
  * conformance ADDRESS4 ADDRESS6 SILENT4 SILENT6 PORT CLOSED_PORT [PART-OF-A-CASE'S-NAME]
  *
- * PORT of ADDRESS echoes, CLOSED_PORT refuses, SILENT never answers. Plays the tables, several cases
- * at a time, and prints what they said in the order of the tables.
+ * PORT of ADDRESS echoes, CLOSED_PORT refuses, SILENT never answers. Plays the tables, several
+ * cases at a time, and prints what they said in the order of the tables.
  */
 #include <arpa/inet.h>
 #include <poll.h>
@@ -82,7 +82,9 @@ static void add(const struct conform_case *c, int domain, enum outcome outcome, 
 
     *p = (struct play){.what = c, .domain = domain, .outcome = outcome};
     snprintf(p->name, sizeof p->name, "%s/%s/%s", c->name, domain == AF_INET ? "v4" : "v6",
-             outcome == SUCCEEDS ? "ok" : outcome == IS_REFUSED ? "refused" : "silent");
+             outcome == SUCCEEDS     ? "ok"
+             : outcome == IS_REFUSED ? "refused"
+                                     : "silent");
     if (play_count < CASES_MAX && (!part || strstr(p->name, part)))
         play_count++;
 }
@@ -122,6 +124,7 @@ static void finish(pid_t pid, int status)
             fprintf(p->said, "ended by signal %s\n", sigabbrev_np(WTERMSIG(status)));
         else if (status)
             fprintf(p->said, "ended with %d\n", WEXITSTATUS(status));
+        fflush(p->said);
     }
 }
 

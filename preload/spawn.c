@@ -1,0 +1,209 @@
+/*
+ * posix_spawn() and libc's own users of it: system(), popen(), wordexp().
+ *
+ * A child may change its directory before it looks for the file. Then the file is judged as seen
+ * from there: the list of actions is read as glibc lays it out, which has not changed since it got
+ * that action (2.29). What cannot be followed is refused.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <wordexp.h>
+
+#include "client/pending.h"
+#include "client/say.h"
+#include "preload/exec.h"
+#include "preload/hook.h"
+
+/* --- the directory of the child -------------------------------------------------------------- */
+
+enum action_kind { ACT_CLOSE, ACT_DUP2, ACT_OPEN, ACT_CHDIR, ACT_FCHDIR, ACT_CLOSEFROM, ACT_TTY };
+
+/* glibc's struct __spawn_action. */
+struct action {
+    int kind;
+    union {
+        int fd; /* CLOSE, FCHDIR, CLOSEFROM, TTY */
+        struct {
+            int from, to;
+        } dup2;
+        struct {
+            int fd;
+            char *path;
+            int flags;
+            mode_t mode;
+        } open;
+        char *chdir;
+    };
+};
+
+/* Whether a descriptor of the child is another one than the parent's of that number. */
+static bool is_replaced(const struct action *a, size_t count, int fd)
+{
+    for (size_t i = 0; i < count; i++)
+        if ((a[i].kind == ACT_OPEN && a[i].open.fd == fd) ||
+            (a[i].kind == ACT_DUP2 && a[i].dup2.to == fd))
+            return true;
+    return false;
+}
+
+static int not_told(void)
+{
+    if (exec_library())
+        say_always("a program is not started: nothing tells in which directory it lies");
+    return hook_fail(EACCES);
+}
+
+static int follow(int dir, const struct action *a, size_t at)
+{
+    int next;
+
+    if (a[at].kind == ACT_CHDIR)
+        next = openat(dir, a[at].chdir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    else if (is_replaced(a, at, a[at].fd))
+        next = not_told();
+    else
+        next = openat(a[at].fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir >= 0)
+        sys.close(dir);
+    return next;
+}
+
+/* Where the child is when it execs: AT_FDCWD or a descriptor. -1 with the errno that the child's
+ * change of directory would give, or EACCES if nothing can be told. */
+static int child_directory(const posix_spawn_file_actions_t *actions)
+{
+    const struct action *a = actions ? (const struct action *)(void *)actions->__actions : NULL;
+    size_t count = actions ? (size_t)actions->__used : 0;
+    int dir = AT_FDCWD;
+
+    for (size_t i = 0; i < count && dir != -1; i++)
+        if (a[i].kind == ACT_CHDIR || a[i].kind == ACT_FCHDIR)
+            dir = follow(dir, a, i);
+        else if (a[i].kind < ACT_CLOSE || a[i].kind > ACT_TTY)
+            dir = not_told();
+    return dir;
+}
+
+/* --- posix_spawn ----------------------------------------------------------------------------- */
+
+struct spawn {
+    pid_t *pid;
+    const char *path;
+    const posix_spawn_file_actions_t *actions;
+    const posix_spawnattr_t *attributes;
+    char *const *argv, *const *with;
+    __typeof__(posix_spawn) *real;
+};
+
+static int judge_elsewhere(const char *path, int dir)
+{
+    char shown[PATH_MAX];
+    struct program p;
+    bool judged = exec_look_at(&p, dir, path, 0, shown);
+
+    sys.close(dir);
+    return judged ? exec_verdict(&p, shown) : 0;
+}
+
+static int judge(const struct spawn *s)
+{
+    int dir = s->path && *s->path != '/' ? child_directory(s->actions) : AT_FDCWD;
+    struct program p;
+
+    if (dir >= 0)
+        return judge_elsewhere(s->path, dir);
+    if (dir == AT_FDCWD)
+        return exec_look(&p, s->path) ? exec_verdict(&p, s->path) : 0;
+    return errno;
+}
+
+static int start(const struct spawn *s)
+{
+    int saved = errno, r = s->with ? judge(s) : E2BIG;
+
+    if (r == 0) {
+        pending_before_exec();
+        r = s->real(s->pid, s->path, s->actions, s->attributes, s->argv, s->with);
+    }
+    errno = saved;
+    return r;
+}
+
+HOOK int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+                     const posix_spawnattr_t *attributes, char *const argv[],
+                     char *const environment[])
+{
+    void *room = exec_stack(exec_environment_size(environment));
+    struct spawn s = {
+        pid, path, actions, attributes, argv, exec_environment(environment, room), sys.posix_spawn};
+
+    return start(&s);
+}
+
+static bool changes_directory(const posix_spawn_file_actions_t *actions)
+{
+    int dir = child_directory(actions);
+
+    if (dir >= 0)
+        sys.close(dir);
+    return dir != AT_FDCWD;
+}
+
+/* A name is looked up here, so that what is started is what was judged; a relative part of PATH
+ * means the parent's directory. libc finds the errno for a name that nobody has. */
+HOOK int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+                      const posix_spawnattr_t *attributes, char *const argv[],
+                      char *const environment[])
+{
+    void *room = exec_stack(exec_environment_size(environment));
+    struct spawn s = {
+        pid, file, actions, attributes, argv, exec_environment(environment, room), sys.posix_spawn};
+    char path[PATH_MAX];
+    struct program p;
+
+    if (!strchr(file, '/'))
+        s.path = exec_search(&p, file, path);
+    if (s.path)
+        return start(&s);
+    if (exec_library() && changes_directory(actions))
+        return ENOENT;
+    return sys.posix_spawnp(pid, file, actions, attributes, argv, s.with);
+}
+
+/* --- the shell, started by libc itself with the environment as it stands --------------------- */
+
+/* false: it may not be started, and a line was said. */
+static bool prepare_shell(void)
+{
+    int saved = errno;
+    struct program p;
+    bool fine;
+
+    exec_restore_environment();
+    fine = !exec_look(&p, "/bin/sh") || exec_verdict(&p, "/bin/sh") == 0;
+    errno = saved;
+    return fine;
+}
+
+HOOK int system(const char *command)
+{
+    if (command && !prepare_shell())
+        return hook_fail(EACCES);
+    return sys.system(command);
+}
+
+HOOK FILE *popen(const char *command, const char *mode)
+{
+    if (prepare_shell())
+        return sys.popen(command, mode);
+    errno = EACCES;
+    return NULL;
+}
+
+HOOK int wordexp(const char *words, wordexp_t *result, int flags)
+{
+    return sys.wordexp(words, result, prepare_shell() ? flags : flags | WRDE_NOCMD);
+}
