@@ -1,0 +1,269 @@
+/*
+ * hooks calls
+ *     What calls cost that the preloaded library hooks, beside libc's own definitions of the same
+ *     process: the median of paired rounds, while nothing is under way.
+ * hooks WAY TARGET_PORT HOP_PORT COUNT
+ *     Microseconds of a connection to 127.0.0.1:TARGET_PORT; the median of COUNT. WAY: `itself`
+ *     speaks SOCKS5 to the hop, `blocking` and `nonblocking` connect and leave the rest to whatever
+ *     is preloaded.
+ */
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { ROUNDS = 61, CALLS = 20000, COUNT_MAX = 100000 };
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, int count)
+{
+    qsort(values, (size_t)count, sizeof *values, by_size);
+    return values[count / 2];
+}
+
+/* --- calls ------------------------------------------------------------------------------------ */
+
+/* The same calls twice: by name, and as libc defines them. */
+static struct {
+    ssize_t (*read)(int fd, void *data, size_t len);
+    ssize_t (*write)(int fd, const void *data, size_t len);
+    ssize_t (*send)(int fd, const void *data, size_t len, int flags);
+    ssize_t (*recv)(int fd, void *data, size_t len, int flags);
+    int (*poll)(struct pollfd *fds, nfds_t count, int timeout);
+    int (*epoll_wait)(int epfd, struct epoll_event *events, int count, int timeout);
+    int (*epoll_ctl)(int epfd, int op, int fd, struct epoll_event *event);
+    int (*dup)(int fd);
+    int (*close)(int fd);
+} hooked = {read, write, send, recv, poll, epoll_wait, epoll_ctl, dup, close}, plain;
+
+static int pair[2], event_fd, epfd;
+
+static void find_plain(void)
+{
+    void *libc = dlopen("libc.so.6", RTLD_NOLOAD | RTLD_LAZY);
+
+    plain.read = dlsym(libc, "read");
+    plain.write = dlsym(libc, "write");
+    plain.send = dlsym(libc, "send");
+    plain.recv = dlsym(libc, "recv");
+    plain.poll = dlsym(libc, "poll");
+    plain.epoll_wait = dlsym(libc, "epoll_wait");
+    plain.epoll_ctl = dlsym(libc, "epoll_ctl");
+    plain.dup = dlsym(libc, "dup");
+    plain.close = dlsym(libc, "close");
+}
+
+typedef __typeof__(hooked) calls;
+
+static long write_and_read(const calls *c)
+{
+    uint64_t one = 1;
+
+    return c->write(event_fd, &one, sizeof one) + c->read(event_fd, &one, sizeof one);
+}
+
+static long send_and_recv(const calls *c)
+{
+    char byte = 'x';
+
+    return c->send(pair[0], &byte, 1, 0) + c->recv(pair[1], &byte, 1, 0);
+}
+
+static long poll_two(const calls *c)
+{
+    struct pollfd p[2] = {{.fd = pair[0], .events = POLLIN}, {.fd = pair[1], .events = POLLIN}};
+
+    return c->poll(p, 2, 0);
+}
+
+static long wait_epoll(const calls *c)
+{
+    struct epoll_event e;
+
+    return c->epoll_wait(epfd, &e, 1, 0);
+}
+
+static long change_epoll(const calls *c)
+{
+    struct epoll_event e = {.events = EPOLLIN};
+
+    return c->epoll_ctl(epfd, EPOLL_CTL_MOD, pair[0], &e);
+}
+
+static long dup_and_close(const calls *c)
+{
+    return c->close(c->dup(pair[0]));
+}
+
+static const struct {
+    const char *name;
+    long (*play)(const calls *c);
+} plays[] = {
+    {"write, read", write_and_read}, {"send, recv", send_and_recv}, {"poll", poll_two},
+    {"epoll_wait", wait_epoll},      {"epoll_ctl", change_epoll},   {"dup, close", dup_and_close}};
+
+static double time_of(long (*play)(const calls *c), const calls *c)
+{
+    double began = now();
+    volatile long sum = 0;
+
+    for (int i = 0; i < CALLS; i++)
+        sum += play(c);
+    return now() - began;
+}
+
+static void measure(size_t i)
+{
+    double ratios[ROUNDS], plains[ROUNDS];
+
+    for (int k = 0; k < ROUNDS; k++) {
+        double one, other;
+
+        if (k % 2)
+            one = time_of(plays[i].play, &hooked);
+        other = time_of(plays[i].play, &plain);
+        if (k % 2 == 0)
+            one = time_of(plays[i].play, &hooked);
+        ratios[k] = one / other;
+        plains[k] = other / CALLS * 1e9;
+    }
+    printf("%-12s %.3f  (%.0f ns without)\n", plays[i].name, median(ratios, ROUNDS),
+           median(plains, ROUNDS));
+}
+
+static int measure_calls(void)
+{
+    struct epoll_event e = {.events = EPOLLIN};
+
+    find_plain();
+    event_fd = eventfd(0, 0);
+    epfd = epoll_create1(0);
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+        return 1;
+    epoll_ctl(epfd, EPOLL_CTL_ADD, pair[0], &e);
+    for (size_t i = 0; i < sizeof plays / sizeof *plays; i++)
+        measure(i);
+    return 0;
+}
+
+/* --- connections ------------------------------------------------------------------------------ */
+
+static struct sockaddr_in at(uint16_t port)
+{
+    return (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+}
+
+static int exchange(int fd, const uint8_t *out, size_t out_len, uint8_t *in, size_t in_len)
+{
+    return send(fd, out, out_len, MSG_NOSIGNAL) == (ssize_t)out_len &&
+           recv(fd, in, in_len, MSG_WAITALL) == (ssize_t)in_len;
+}
+
+static int speak_socks5(int fd, uint16_t port)
+{
+    const uint8_t greeting[] = {5, 1, 0};
+    const uint8_t request[] = {5, 1, 0, 1, 127, 0, 0, 1, (uint8_t)(port >> 8), (uint8_t)port};
+    uint8_t reply[10];
+
+    return exchange(fd, greeting, sizeof greeting, reply, 2) && reply[1] == 0 &&
+           exchange(fd, request, sizeof request, reply, 10) && reply[1] == 0;
+}
+
+static int by_itself(uint16_t target, uint16_t hop)
+{
+    struct sockaddr_in to = at(hop);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int ok = connect(fd, (struct sockaddr *)&to, sizeof to) == 0 && speak_socks5(fd, target);
+
+    close(fd);
+    return ok;
+}
+
+static int by_blocking(uint16_t target, uint16_t hop)
+{
+    struct sockaddr_in to = at(target);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int ok = connect(fd, (struct sockaddr *)&to, sizeof to) == 0;
+
+    (void)hop;
+    close(fd);
+    return ok;
+}
+
+static int by_nonblocking(uint16_t target, uint16_t hop)
+{
+    struct sockaddr_in to = at(target);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), error = -1, ok;
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    socklen_t len = sizeof error;
+
+    (void)hop;
+    ok = connect(fd, (struct sockaddr *)&to, sizeof to) == 0 || errno == EINPROGRESS;
+    ok = ok && poll(&p, 1, 10000) == 1 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 &&
+         error == 0;
+    close(fd);
+    return ok;
+}
+
+static int measure_connections(int (*way)(uint16_t target, uint16_t hop), uint16_t target,
+                               uint16_t hop, int count)
+{
+    static double took[COUNT_MAX];
+
+    for (int i = 0; i < count; i++) {
+        double began = now();
+
+        if (!way(target, hop)) {
+            perror("connection");
+            return 1;
+        }
+        took[i] = (now() - began) * 1e6;
+    }
+    printf("%.2f\n", median(took, count));
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    uint16_t target, hop;
+    int count;
+
+    if (argc == 2 && !strcmp(argv[1], "calls"))
+        return measure_calls();
+    if (argc != 5 || atoi(argv[4]) < 1 || atoi(argv[4]) > COUNT_MAX)
+        return 2;
+    target = (uint16_t)atoi(argv[2]);
+    hop = (uint16_t)atoi(argv[3]);
+    count = atoi(argv[4]);
+    if (!strcmp(argv[1], "itself"))
+        return measure_connections(by_itself, target, hop, count);
+    if (!strcmp(argv[1], "blocking"))
+        return measure_connections(by_blocking, target, hop, count);
+    if (!strcmp(argv[1], "nonblocking"))
+        return measure_connections(by_nonblocking, target, hop, count);
+    return 2;
+}

@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""hooks.py HOOKS TUNNELS VIADUCT: what the preloaded library costs a program that runs.
+
+First calls that are hooked, beside libc's own in the same process, while nothing is under way. Then
+connections through a local microsocks, beside the same program that speaks SOCKS5 itself; under
+viaduct and under proxychains4, in rounds that alternate. Ratios count; they are printed, not judged.
+"""
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from daemons import await_port, free_port, server
+
+ROUNDS, COUNT = 9, 500
+
+
+def figure(argv):
+    run = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if run.returncode:
+        sys.exit(f'{argv}: {run.returncode}\n{run.stdout}{run.stderr}')
+    return float(run.stdout.split()[-1])
+
+
+def calls(hooks, under):
+    print('calls with nothing under way, hooked / not:')
+    sys.stdout.flush()
+    return subprocess.run([*under, hooks, 'calls'], check=False).returncode
+
+
+def connections(hooks, target, hop, ways):
+    """Ratios of each way to the program that speaks SOCKS5 itself."""
+    took = {name: [] for name in ways}
+    ratios = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        words = [str(target), str(hop), str(COUNT)]
+        base = figure([hooks, 'itself', *words])
+        for name, (under, way) in ways.items():
+            one = figure([*under, hooks, way, *words])
+            took[name].append(one)
+            ratios[name].append(one / base)
+    print(f'a connection through microsocks / one of a program that speaks SOCKS5 itself, '
+          f'medians of {ROUNDS} rounds of {COUNT}:')
+    for name in ways:
+        low, high = min(ratios[name]), max(ratios[name])
+        print(f'  {name:26} {statistics.median(ratios[name]):.2f}  ({low:.2f} to {high:.2f}),'
+              f' {statistics.median(took[name]):.0f} us')
+
+
+def main(hooks, tunnels, viaduct):
+    hop, quiet = free_port(), {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}
+    under = [viaduct, '-q', '-b', 'none', '-x', f'socks5h://127.0.0.1:{hop}', '--']
+    with contextlib.ExitStack() as stack:
+        conf = stack.enter_context(tempfile.NamedTemporaryFile('w', suffix='.conf'))
+        conf.write(f'strict_chain\nquiet_mode\n[ProxyList]\nsocks5 127.0.0.1 {hop}\n')
+        conf.flush()
+        peer = ['proxychains4', '-q', '-f', conf.name]
+        echo = stack.enter_context(server(tunnels, '--serve', '127.0.0.1:0',
+                                          stdout=subprocess.PIPE, text=True))
+        target = echo.stdout.readline().split()[1].rpartition(':')[2]
+        stack.enter_context(server('microsocks', '-i', '127.0.0.1', '-p', str(hop), **quiet))
+        await_port(hop)
+        bad = calls(hooks, under)
+        connections(hooks, target, hop, {
+            'viaduct, blocking': (under, 'blocking'),
+            'viaduct, non-blocking': (under, 'nonblocking'),
+            'proxychains4, blocking': (peer, 'blocking'),
+            'proxychains4, non-blocking': (peer, 'nonblocking'),
+        })
+    return bad
+
+
+if __name__ == '__main__':
+    sys.exit(main(*map(os.path.abspath, sys.argv[1:4])))
