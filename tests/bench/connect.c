@@ -36,7 +36,7 @@ static struct sockaddr_in local(const char *port)
                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
-static int serve(void)
+static _Noreturn void serve(void)
 {
     struct sockaddr_in at = local("0");
     socklen_t len = sizeof at;
@@ -140,7 +140,7 @@ static double now_us(void)
 int main(int argc, char **argv)
 {
     if (argc == 2 && !strcmp(argv[1], "serve"))
-        return serve();
+        serve();
     if (argc != 5) {
         fprintf(stderr, "usage: connect MODE PORT HOP_PORT COUNT\n");
         return 2;

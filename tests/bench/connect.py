@@ -2,11 +2,10 @@
 """connect.py CONNECT VIADUCT [ROUNDS]: what a connection through a local hop costs.
 
 The same program connects through microsocks, COUNT times a round: speaking SOCKS5 itself, and with
-plain connect() under viaduct, proxychains4, torsocks-like peers where installed; rounds interleaved.
+plain connect() under viaduct and proxychains4; rounds interleaved.
 Prints the median of the paired ratios to the program that speaks SOCKS5 itself.
 """
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -40,9 +39,8 @@ def main(program, viaduct, rounds):
         'viaduct': ours + [program, 'blocking'],
         'self-poll': [program, 'self-poll'],
         'viaduct poll': ours + [program, 'poll'],
+        'proxychains4': theirs + [program, 'blocking'],
     }
-    if shutil.which('proxychains4'):
-        rows['proxychains4'] = theirs + [program, 'blocking']
     times = {name: [] for name in rows}
     try:
         for _ in range(rounds):
