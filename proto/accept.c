@@ -48,15 +48,6 @@ bool vd_accept_keep_login(struct vd_accept *a, const uint8_t *user, size_t user_
     return true;
 }
 
-int vd_accept_keep_host(struct vd_accept *a, const uint8_t *host, size_t len, uint16_t port)
-{
-    struct vd_ip ip;
-    if (!vd_ip_read(&ip, (const char *)host, len))
-        return vd_endpoint_set_name(&a->target, (const char *)host, len, port);
-    vd_endpoint_set_ip(&a->target, &ip, port);
-    return VD_OK;
-}
-
 int vd_accept_ask_login(struct vd_accept *a)
 {
     a->state = VD_ACCEPTS_LOGIN_ASKED;
@@ -171,6 +162,22 @@ void vd_accept_reply(struct vd_accept *a, int err, const struct vd_endpoint *bou
     if (err == VD_OK)
         a->state = VD_ACCEPTS_ANSWERED;
     else
+        vd_accept_refuse(a, err < 0 ? err : -err);
+}
+
+void vd_accept_second(struct vd_accept *a, int err, const struct vd_endpoint *peer)
+{
+    uint8_t byte;
+
+    assert(a->state == VD_ACCEPTS_ANSWERED && a->command == VD_BIND);
+    assert(vd_accept_pending(a, &byte, 1) == 0);
+    memset(&a->bound, 0, sizeof a->bound);
+    if (peer)
+        a->bound = *peer;
+    a->sent = 0; /* what follows is all there is to say from here on */
+    if (a->protocol == VD_SPEAKS_SOCKS5)
+        vd_accept_socks5_second(a);
+    if (err != VD_OK)
         vd_accept_refuse(a, err < 0 ? err : -err);
 }
 

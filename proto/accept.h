@@ -68,6 +68,11 @@ int vd_accept_login(struct vd_accept *a, bool ok);
 /* Decides a request: `err` VD_OK with the address to tell as BND, or a reason with NULL. */
 void vd_accept_reply(struct vd_accept *a, int err, const struct vd_endpoint *bound);
 
+/* BIND, once the first reply said yes and nothing of it is pending: the second reply is. `err`
+ * VD_OK with who has come, or a reason with NULL: nobody came (VD_ERR_TTL), or somebody else. Once
+ * only; after a refusal the caller sends what is pending and closes. */
+void vd_accept_second(struct vd_accept *a, int err, const struct vd_endpoint *peer);
+
 /* As vd_shake_pending and vd_shake_sent; a buffer of VD_ACCEPT_REPLY_MAX takes any answer whole. */
 size_t vd_accept_pending(const struct vd_accept *a, uint8_t *buf, size_t cap);
 void vd_accept_sent(struct vd_accept *a, size_t n);

@@ -8,7 +8,8 @@
  *
  * and from everywhere to REFUSED. What was said so far is a function of the state, so that an
  * answer is written anew at each call of vd_accept_pending and `sent` counts over all answers
- * together: a client that sends everything in one flight is answered in one write.
+ * together: a client that sends everything in one flight is answered in one write. Only BIND's
+ * second reply begins anew, when all before it was sent.
  */
 #ifndef VD_PROTO_ACCEPT_CODEC_H
 #define VD_PROTO_ACCEPT_CODEC_H
@@ -36,6 +37,7 @@ int vd_accept_socks5_step(struct vd_accept *a, const uint8_t *data, size_t len, 
 void vd_accept_socks5_write(const struct vd_accept *a, struct vd_out *out);
 void vd_accept_socks5_login(struct vd_accept *a);  /* the login was judged */
 void vd_accept_socks5_answer(struct vd_accept *a); /* the request was judged */
+void vd_accept_socks5_second(struct vd_accept *a); /* BIND: only the second reply is left to say */
 
 int vd_accept_http_step(struct vd_accept *a, const uint8_t *data, size_t len, size_t *used);
 void vd_accept_http_write(const struct vd_accept *a, struct vd_out *out);
@@ -50,8 +52,6 @@ void vd_accept_drop(struct vd_accept *a);
  * strings would take for its end. */
 bool vd_accept_keep_login(struct vd_accept *a, const uint8_t *user, size_t user_len,
                           const uint8_t *password, size_t password_len);
-/* A host as SOCKS carries it: a name, or the text of an address. VD_OK or -VD_ERR_NAME_FORM. */
-int vd_accept_keep_host(struct vd_accept *a, const uint8_t *host, size_t len, uint16_t port);
 
 /* The results of a step, with the state that belongs to them. */
 int vd_accept_ask_login(struct vd_accept *a);

@@ -3,7 +3,7 @@
  *
  *     04 CMD PORT(2) IP(4) USERID 00            SOCKS4
  *     04 CMD PORT(2) 00 00 00 x USERID 00 NAME 00   SOCKS4a, x not 0
- *     00 REP PORT(2) IP(4)
+ *     00 REP PORT(2) IP(4)                      twice for BIND
  *
  * The request has no length field: where a NUL is awaited, bytes are taken one at a time.
  */
@@ -48,6 +48,16 @@ static void keep_user(struct vd_accept *a, size_t len)
     vd_accept_keep_login(a, a->in + FIXED, kept, a->in, 0);
 }
 
+/* A name, or the text of an address. */
+static int keep_host(struct vd_accept *a, const uint8_t *host, size_t len, uint16_t port)
+{
+    struct vd_ip ip;
+    if (!vd_ip_read(&ip, (const char *)host, len))
+        return vd_endpoint_set_name(&a->target, (const char *)host, len, port);
+    vd_endpoint_set_ip(&a->target, &ip, port);
+    return VD_OK;
+}
+
 static int request(struct vd_accept *a)
 {
     struct vd_in in = vd_in_over(a->in + 1, FIXED - 1);
@@ -61,7 +71,7 @@ static int request(struct vd_accept *a)
     if (asks_by_name(ip)) {
         const uint8_t *name = a->in + FIXED + user_len + 1;
         a->flags |= NAMED;
-        err = vd_accept_keep_host(a, name, strlen((const char *)name), port);
+        err = keep_host(a, name, strlen((const char *)name), port);
     } else {
         struct vd_ip target = vd_ip4(ip);
         vd_endpoint_set_ip(&a->target, &target, port);

@@ -3,15 +3,15 @@
  *
  *     05 N METHOD(N)                      ->  05 METHOD
  *     01 LEN USER(LEN) LEN PASSWORD(LEN)  ->  01 STATUS      method 02
- *     05 CMD 00 ATYP ADDR PORT(2)         ->  05 REP 00 ATYP ADDR PORT(2)
+ *     05 CMD 00 ATYP ADDR PORT(2)         ->  05 REP 00 ATYP ADDR PORT(2)      twice for BIND
  *
  * Every message tells its length, so that exactly its bytes are taken.
  */
 #include "proto/accept_codec.h"
 #include "proto/err.h"
+#include "proto/socks5_address.h"
 
 enum { NO_LOGIN = 0x00, PASSWORD = 0x02, NONE_FITS = 0xff }; /* methods, RFC 1928 section 3 */
-enum { ATYP_IPV4 = 1, ATYP_NAME = 3, ATYP_IPV6 = 4 };        /* RFC 1928 section 5 */
 enum { SAID_METHOD = 1, SAID_LOGIN = 2, SAID_REPLY = 4, CHOSE_PASSWORD = 8 }; /* a->flags */
 
 /* --- methods --- */
@@ -71,35 +71,13 @@ void vd_accept_socks5_login(struct vd_accept *a)
 
 /* --- request --- */
 
-static int target(struct vd_accept *a, struct vd_in *in)
-{
-    struct vd_ip ip;
-    switch (vd_in_u8(in)) {
-    case ATYP_IPV4:
-        ip = vd_ip4(vd_in_bytes(in, 4));
-        break;
-    case ATYP_IPV6:
-        ip = vd_ip6(vd_in_bytes(in, 16), 0);
-        break;
-    case ATYP_NAME: {
-        uint8_t len = vd_in_u8(in);
-        const uint8_t *name = vd_in_bytes(in, len);
-        return vd_accept_keep_host(a, name, len, vd_in_u16(in));
-    }
-    default:
-        return -VD_ERR_ADDRESS_TYPE;
-    }
-    vd_endpoint_set_ip(&a->target, &ip, vd_in_u16(in));
-    return VD_OK;
-}
-
 static int request(struct vd_accept *a)
 {
     struct vd_in in = vd_in_over(a->in, a->have);
     bool version = vd_in_u8(&in) == 5;
     a->command = vd_in_u8(&in);
     vd_in_u8(&in);
-    int err = target(a, &in);
+    int err = vd_socks5_address_read(&in, &a->target);
     if (a->command < VD_CONNECT || a->command > VD_ASSOCIATE)
         err = -VD_ERR_COMMAND;
     if (!version)
@@ -116,6 +94,11 @@ static int request(struct vd_accept *a)
 void vd_accept_socks5_answer(struct vd_accept *a)
 {
     a->flags |= SAID_REPLY;
+}
+
+void vd_accept_socks5_second(struct vd_accept *a)
+{
+    a->flags = SAID_REPLY;
 }
 
 /* --- lengths: how many bytes a message has at least, as far as it is known --- */
@@ -136,11 +119,11 @@ static size_t request_len(const struct vd_accept *a)
     if (a->have < 4)
         return 4;
     switch (a->in[3]) {
-    case ATYP_IPV4:
+    case VD_ATYP_IPV4:
         return 4 + 4 + 2;
-    case ATYP_IPV6:
+    case VD_ATYP_IPV6:
         return 4 + 16 + 2;
-    case ATYP_NAME:
+    case VD_ATYP_NAME:
         return a->have < 5 ? 5 : 4 + 1 + a->in[4] + 2u;
     default:
         return 4;
@@ -167,23 +150,6 @@ int vd_accept_socks5_step(struct vd_accept *a, const uint8_t *data, size_t len, 
 
 /* --- answers --- */
 
-static void write_bound(struct vd_out *out, const struct vd_endpoint *bound)
-{
-    static const uint8_t none[4];
-    if (vd_endpoint_is_name(bound)) {
-        vd_out_u8(out, ATYP_NAME);
-        vd_out_u8(out, bound->name_len);
-        vd_out_bytes(out, bound->name, bound->name_len);
-    } else if (bound->ip.family == VD_IPV6) {
-        vd_out_u8(out, ATYP_IPV6);
-        vd_out_bytes(out, bound->ip.bytes, 16);
-    } else {
-        vd_out_u8(out, ATYP_IPV4);
-        vd_out_bytes(out, bound->ip.family == VD_IPV4 ? bound->ip.bytes : none, 4);
-    }
-    vd_out_u16(out, bound->port);
-}
-
 static void write_method(const struct vd_accept *a, struct vd_out *out)
 {
     bool none = a->state == VD_ACCEPTS_REFUSED && a->reason == VD_ERR_METHOD;
@@ -207,6 +173,6 @@ void vd_accept_socks5_write(const struct vd_accept *a, struct vd_out *out)
         vd_out_u8(out, 5);
         vd_out_u8(out, vd_err_socks5(a->reason));
         vd_out_u8(out, 0);
-        write_bound(out, &a->bound);
+        vd_socks5_address_write(out, &a->bound);
     }
 }

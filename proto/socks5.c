@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "proto/shake_codec.h"
+#include "proto/socks5_address.h"
 
 enum {
     VERSION = 5,
@@ -14,9 +15,6 @@ enum {
     NO_LOGIN = 0,
     USER_PASSWORD = 2,
     NO_METHOD = 0xff,
-    ATYP_IPV4 = 1,
-    ATYP_NAME = 3,
-    ATYP_IPV6 = 4,
     REPLY_LEAST = 4 + 1 + 2 /* with an empty name: the shortest that a reply may be */
 };
 
@@ -50,21 +48,8 @@ static void write_login(const struct vd_hop *hop, struct vd_out *out)
 
 static void write_request(const struct vd_shake *s, struct vd_out *out)
 {
-    const struct vd_endpoint *to = &s->target;
-
     vd_out_bytes(out, (const uint8_t[]){VERSION, s->command, 0}, 3);
-    if (vd_endpoint_is_name(to)) {
-        vd_out_u8(out, ATYP_NAME);
-        vd_out_u8(out, to->name_len);
-        vd_out_bytes(out, to->name, to->name_len);
-    } else if (to->ip.family == VD_IPV6) {
-        vd_out_u8(out, ATYP_IPV6);
-        vd_out_bytes(out, to->ip.bytes, 16);
-    } else {
-        vd_out_u8(out, ATYP_IPV4);
-        vd_out_bytes(out, to->ip.bytes, 4);
-    }
-    vd_out_u16(out, to->port);
+    vd_socks5_address_write(out, &s->target);
 }
 
 static void write(const struct vd_shake *s, struct vd_out *out)
@@ -91,9 +76,9 @@ static size_t reply_len(const struct vd_shake *s)
     if (s->have < 5)
         return REPLY_LEAST;
     switch (s->in[3]) {
-    case ATYP_IPV4:
+    case VD_ATYP_IPV4:
         return 4 + 4 + 2;
-    case ATYP_IPV6:
+    case VD_ATYP_IPV6:
         return 4 + 16 + 2;
     default:
         return 4 + 1 + (size_t)s->in[4] + 2;
@@ -143,9 +128,9 @@ static int take_bound(struct vd_shake *s)
 {
     size_t len = s->have;
 
-    if (s->in[3] == ATYP_IPV4)
+    if (s->in[3] == VD_ATYP_IPV4)
         s->bound_ip = vd_ip4(s->in + 4);
-    else if (s->in[3] == ATYP_IPV6)
+    else if (s->in[3] == VD_ATYP_IPV6)
         s->bound_ip = vd_ip6(s->in + 4, 0);
     else
         s->bound_ip = (struct vd_ip){0};
@@ -163,7 +148,8 @@ static int parse_reply(struct vd_shake *s)
     s->code = s->in[1];
     if (s->code != 0)
         return -(int)vd_err_of_socks5(s->in[1]);
-    if (s->have > 3 && s->in[3] != ATYP_IPV4 && s->in[3] != ATYP_NAME && s->in[3] != ATYP_IPV6)
+    if (s->have > 3 && s->in[3] != VD_ATYP_IPV4 && s->in[3] != VD_ATYP_NAME &&
+        s->in[3] != VD_ATYP_IPV6)
         return -VD_ERR_PROTOCOL;
     return s->have < reply_len(s) ? VD_MORE : take_bound(s);
 }

@@ -27,4 +27,12 @@ enum { SHAKE_TARGETS = 4, SHAKE_HOPS_MAX = 3 };
 /* Inputs of fuzz_accept: ACCEPT_HEAD bytes, then what the client says. */
 enum { ACCEPT_OFFERS, ACCEPT_DECISIONS, ACCEPT_CHUNK, ACCEPT_HEAD };
 
+/* Inputs of fuzz_udp: how many relays there are behind the first and which of them is another than
+ * it says (none, if there are less); then a datagram. */
+enum { UDP_RELAYS, UDP_STRANGER, UDP_HEAD };
+enum { UDP_RELAYS_MAX = 3 };
+
+/* Inputs of fuzz_dns: what is answered, and in how much room; then a message. */
+enum { DNS_RCODE, DNS_RECORDS, DNS_ROOM, DNS_HEAD };
+
 #endif

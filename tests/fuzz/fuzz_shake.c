@@ -64,6 +64,19 @@ static void explain(const struct vd_chain *chain, int err)
     PROPERTY(!strstr(vd_out_string(&out), SECRET));
 }
 
+/* Behind BIND's first reply the second one is awaited; nothing is said in between. */
+static void play_second(struct play_end *end, struct vd_chain *chain, const uint8_t *data,
+                        size_t size, const struct play_client *how)
+{
+    static struct play_end second;
+
+    vd_chain_next(chain);
+    play_client(&second, chain, data + end->used, size - end->used, how);
+    PROPERTY(second.broken == NULL && second.said_len == 0);
+    end->result = second.result;
+    end->used += second.used;
+}
+
 static void play(struct play_end *end, const uint8_t *data, size_t size, size_t chunk,
                  enum play_manner manner)
 {
@@ -77,6 +90,8 @@ static void play(struct play_end *end, const uint8_t *data, size_t size, size_t 
     end->said_len = end->used = 0;
     if (end->result == VD_OK)
         play_client(end, &chain, data + SHAKE_HEAD, size - SHAKE_HEAD, &how);
+    if (end->result == VD_DONE && chain.command == VD_BIND)
+        play_second(end, &chain, data + SHAKE_HEAD, size - SHAKE_HEAD, &how);
     if (end->result < 0)
         explain(&chain, end->result);
     PROPERTY(end->broken == NULL);
@@ -95,6 +110,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct play_end whole, split;
 
     if (size < SHAKE_HEAD || size > PLAY_WHOLE)
+        return 0;
+    /* A hop that says it is quoted, and the fuzzer learns it from strstr; \x9c in front of the rest
+     * would do as well. */
+    if (memmem(data, size, &SECRET[1], sizeof SECRET - 2))
         return 0;
     play(&whole, data, size, PLAY_WHOLE, PLAY_GREEDY);
     play(&split, data, size, PLAY_WHOLE, PLAY_EXACT);

@@ -1,8 +1,10 @@
-/* write_seeds DIR: the transcripts of tests/unit as inputs of fuzz_shake and fuzz_accept, one file
- * each in DIR/fuzz_shake and DIR/fuzz_accept, which exist. */
+/* write_seeds DIR: the rows of tests/unit as inputs of fuzz_shake, fuzz_accept, fuzz_udp and
+ * fuzz_dns, one file each in the folders of these names in DIR, which exist. */
 #include <string.h>
 
 #include "tests/fuzz/fuzz.h"
+#include "tests/unit/datagrams.h"
+#include "tests/unit/queries.h"
 #include "tests/unit/talks.h"
 #include "tests/unit/visits.h"
 
@@ -48,6 +50,24 @@ static void write_visit(const char *dir, const struct visit *v)
     write_file(dir, "fuzz_accept", v->name, head, sizeof head, v->heard, v->heard_len);
 }
 
+static void write_datagram(const char *dir, const struct datagram *d)
+{
+    uint8_t head[UDP_HEAD] = {[UDP_STRANGER] = UDP_RELAYS_MAX};
+
+    for (const char *at = d->relays; *at; at += strcspn(at, " "), at += *at == ' ')
+        head[UDP_RELAYS]++;
+    if (d->result == -VD_ERR_DENIED)
+        head[UDP_STRANGER] = (uint8_t)(head[UDP_RELAYS] - 1);
+    write_file(dir, "fuzz_udp", d->name, head, sizeof head, d->data, d->len);
+}
+
+static void write_query(const char *dir, const struct query *q)
+{
+    uint8_t head[DNS_HEAD] = {[DNS_RECORDS] = 3, [DNS_ROOM] = 255};
+
+    write_file(dir, "fuzz_dns", q->name, head, sizeof head, q->data, q->len);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -58,5 +78,9 @@ int main(int argc, char **argv)
         write_talk(argv[1], &talks[i]);
     for (size_t i = 0; i < visit_count; i++)
         write_visit(argv[1], &visits[i]);
+    for (size_t i = 0; i < datagram_count; i++)
+        write_datagram(argv[1], &datagrams[i]);
+    for (size_t i = 0; i < query_count; i++)
+        write_query(argv[1], &queries[i]);
     return 0;
 }

@@ -298,6 +298,81 @@ static void secrets(void)
     no_secret_stays("http: a password that was wrong is wiped", BYTES(http), false);
 }
 
+/* --- BIND: the second reply --- */
+
+#define BIND4 "\4\2\0\x15\xc0\0\2\1\0"
+#define BIND5 "\5\1\0\5\2\0\1\xc0\0\2\1\0\x15"
+
+static const struct {
+    const char *name;
+    const char *heard;
+    size_t heard_len;
+    int err;
+    const char *peer;
+    const char *said; /* the second reply alone */
+    size_t said_len;
+} seconds[] = {
+    {"socks4: the peer came", BYTES(BIND4), VD_OK, "192.0.2.1:20", BYTES("\0\x5a\0\x14\xc0\0\2\1")},
+    {"socks4: the peer came, told as by an IPv6 socket", BYTES(BIND4), VD_OK,
+     "[::ffff:192.0.2.1]:20", BYTES("\0\x5a\0\x14\xc0\0\2\1")},
+    {"socks4: nobody came", BYTES(BIND4), -VD_ERR_TTL, NULL, BYTES("\0\x5b\0\0\0\0\0\0")},
+    {"socks4: somebody else came", BYTES(BIND4), VD_ERR_DENIED, NULL, BYTES("\0\x5b\0\0\0\0\0\0")},
+    {"socks4a: the peer came", BYTES("\4\2\0\x15\0\0\0\1\0a.b\0"), VD_OK, "192.0.2.1:20",
+     BYTES("\0\x5a\0\x14\xc0\0\2\1")},
+    {"socks5: the peer came", BYTES(BIND5), VD_OK, "192.0.2.1:20",
+     BYTES("\5\0\0\1\xc0\0\2\1\0\x14")},
+    {"socks5: the peer came by IPv6", BYTES(BIND5), VD_OK, "[2001:db8::1]:20",
+     BYTES("\5\0\0\4\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1\0\x14")},
+    {"socks5: the peer came, by name", BYTES(BIND5), VD_OK, "x.example:20",
+     BYTES("\5\0\0\3\x09x.example\0\x14")},
+    {"socks5: nobody came", BYTES(BIND5), -VD_ERR_TTL, NULL, BYTES("\5\6\0\1\0\0\0\0\0\0")},
+    {"socks5: somebody else came", BYTES(BIND5), VD_ERR_DENIED, NULL,
+     BYTES("\5\2\0\1\0\0\0\0\0\0")},
+    {"socks5: behind a login", BYTES("\5\1\2\1\5alice\6secret\5\2\0\1\xc0\0\2\1\0\x15"), VD_OK,
+     "192.0.2.1:20", BYTES("\5\0\0\1\xc0\0\2\1\0\x14")},
+};
+
+static void play_second(size_t i, size_t chunk)
+{
+    static struct play_end end;
+    struct play_server how = {.chunk = chunk, .login = true, .bound = "198.51.100.7:1080"};
+    struct vd_endpoint peer;
+    uint8_t said[VD_ACCEPT_REPLY_MAX], byte;
+    struct vd_accept a;
+    size_t len = 0, n, used;
+    int r;
+
+    vd_accept_start(&a, VD_OFFER_MIXED);
+    play_server(&end, &a, (const uint8_t *)seconds[i].heard, seconds[i].heard_len, &how);
+    if (end.result != VD_ACCEPT_REQUEST || a.command != VD_BIND || end.broken ||
+        vd_accept_pending(&a, &byte, 1) > 0)
+        tap_wrong("the first reply: %d, %s", end.result, end.broken);
+    if (seconds[i].peer)
+        vd_endpoint_read(&peer, seconds[i].peer, strlen(seconds[i].peer), 0);
+    vd_accept_second(&a, seconds[i].err, seconds[i].peer ? &peer : NULL);
+    while (len < sizeof said &&
+           (n = vd_accept_pending(&a, said + len,
+                                  chunk < sizeof said - len ? chunk : sizeof said - len))) {
+        vd_accept_sent(&a, n);
+        len += n;
+    }
+    if (len != seconds[i].said_len || memcmp(said, seconds[i].said, len))
+        tap_wrong("%zu bytes were said instead of %zu, or others", len, seconds[i].said_len);
+    r = vd_accept_feed(&a, (const uint8_t *)"x", 1, &used);
+    if (used > 0 || (seconds[i].err ? r >= 0 : r != VD_MORE))
+        tap_wrong("afterwards it takes %zu bytes: %d", used, r);
+}
+
+static void second_replies(void)
+{
+    for (size_t i = 0; i < sizeof seconds / sizeof *seconds; i++) {
+        tap_begin();
+        for (size_t chunk = 1; chunk <= 33; chunk++)
+            play_second(i, chunk == 33 ? PLAY_WHOLE : chunk);
+        tap_end(seconds[i].name);
+    }
+}
+
 /* --- every answer --- */
 
 /* VD_ACCEPT_REPLY_MAX holds every answer, and no refusal may look like a yes. */
@@ -354,6 +429,7 @@ int main(void)
     names_and_users();
     user_is_cut();
     secrets();
+    second_replies();
     every_reason("socks4: every reason", BYTES("\4\1\0\x50\1\2\3\4\0"));
     every_reason("socks5: every reason", BYTES("\5\1\0\5\1\0\1\1\2\3\4\0\1"));
     every_reason("http: every reason", BYTES("CONNECT a.b:80 HTTP/1.0\r\n\r\n"));

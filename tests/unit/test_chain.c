@@ -90,6 +90,14 @@ static const struct {
      0, VD_DONE, 1},
     {"http may stand before a bind", "http://h1 socks5://h2:8080", V4, VD_BIND,
      BYTES(VIA_H2 S5_OPEN "\5\2\0\1\xc0\0\2\1\0\x50"), BYTES(HTTP_OK "\5\0" S5_OK), 0, VD_DONE, 1},
+    {"associate is for the last hop", "http://h1 socks5://h2:8080", "0.0.0.0:1", VD_ASSOCIATE,
+     BYTES(VIA_H2 S5_OPEN "\5\3\0\1\0\0\0\0\0\1"), BYTES(HTTP_OK "\5\0" S5_OK), 0, VD_DONE, 1},
+    {"the last hop does not associate", "socks5h://h1 socks5://h2", "0.0.0.0:1", VD_ASSOCIATE,
+     BYTES(S5_OPEN S5_TO_H2 S5_OPEN "\5\3\0\1\0\0\0\0\0\1"),
+     BYTES("\5\0" S5_OK "\5\0\5\7\0\1\0\0\0\0\0\0"), 0, -VD_ERR_COMMAND, 1},
+    {"the last hop does not bind", "socks5h://h1 socks4://h2", V4, VD_BIND,
+     BYTES(S5_OPEN S5_TO_H2 "\4\2\0\x50\xc0\0\2\1\0"), BYTES("\5\0" S5_OK "\0\x5b\0\0\0\0\0\0"), 0,
+     -VD_ERR_FAILED, 1},
     {"three hops", "socks5h://h1 http://h2:1080 socks4a://h3", NAME, VD_CONNECT,
      BYTES(S5_OPEN S5_TO_H2 CONNECT("h3:1080") S4_NAME),
      BYTES("\5\0" S5_OK HTTP_OK "\0\x5a\0\0\0\0\0\0"), 0, VD_DONE, 2},
@@ -303,6 +311,90 @@ static void explaining_starts(void)
     tap_ok(!out.ok && strlen(vd_out_string(&out)) < 20, "a line that does not fit is cut");
 }
 
+/* --- BIND: the last hop's second reply --- */
+
+static const struct {
+    const char *urls;
+    const char *first;
+    size_t first_len;
+    const char *second;
+    size_t second_len;
+    enum play_loss loss;
+    int end;
+    const char *text; /* the peer, or what is said of the failure */
+} seconds[] = {
+    {"socks5h://h1 socks5://h2", BYTES("\5\0" S5_OK "\5\0" S5_OK),
+     BYTES("\5\0\0\1\xc0\0\2\1\0\x14"), 0, VD_DONE, "192.0.2.1:20"},
+    {"socks5h://h1 socks5://h2", BYTES("\5\0" S5_OK "\5\0" S5_OK),
+     BYTES("\5\0\0\4\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1\0\x14"), 0, VD_DONE, "[2001:db8::1]:20"},
+    {"http://h1 socks4://h2", BYTES(HTTP_OK "\0\x5a\0\1\1\2\3\4"), BYTES("\0\x5a\0\x14\xc0\0\2\1"),
+     0, VD_DONE, "192.0.2.1:20"},
+    {"http://h1 socks4://h2", BYTES(HTTP_OK "\0\x5a\0\1\1\2\3\4"), BYTES("\0\x5b\0\0\0\0\0\0"), 0,
+     -VD_ERR_FAILED,
+     "hop 2 of 2 (socks4://h2:1080) failed without giving a reason (SOCKS4 reply 91)"},
+    {"socks5h://h1 socks5://h2", BYTES("\5\0" S5_OK "\5\0" S5_OK), BYTES("\5\6\0\1\0\0\0\0\0\0"), 0,
+     -VD_ERR_TTL,
+     "hop 2 of 2 (socks5://h2:1080) says that the target does not answer (SOCKS5 reply 6)"},
+    {"socks5h://h1 socks5://h2", BYTES("\5\0" S5_OK "\5\0" S5_OK), BYTES(""), PLAY_EOF,
+     -VD_ERR_CLOSED, "hop 2 of 2 (socks5://h2:1080) closed the connection during the handshake"},
+    {"socks5h://h1 socks5://h2", BYTES("\5\0" S5_OK "\5\0" S5_OK), BYTES("\5"), PLAY_SILENT,
+     -VD_ERR_SILENT, "hop 2 of 2 (socks5://h2:1080) did not answer in time"},
+};
+
+static void check_second(size_t i, struct vd_chain *chain, const struct play_end *end)
+{
+    char text[256];
+    struct vd_out out = vd_out_over(text, sizeof text);
+    struct vd_endpoint peer;
+
+    vd_endpoint_set_ip(&peer, &chain->shake.bound_ip, chain->shake.bound_port);
+    if (end->result != seconds[i].end || end->broken || end->said_len > 0)
+        tap_wrong("ended with %d, %s", end->result, end->broken);
+    if (end->result < 0)
+        vd_chain_explain(&out, chain, end->result);
+    else
+        vd_endpoint_print(&out, &peer);
+    if (strcmp(vd_out_string(&out), seconds[i].text))
+        tap_wrong("%s", text);
+    if (end->result == VD_DONE && end->used != seconds[i].second_len)
+        tap_wrong("%zu bytes were taken of %zu", end->used, seconds[i].second_len);
+}
+
+static void play_second(size_t i, size_t chunk)
+{
+    static struct play_end end;
+    struct play_client how = {.chunk = chunk};
+    struct vd_chain chain;
+    uint8_t heard[128];
+    size_t len = seconds[i].second_len;
+
+    start(&chain, seconds[i].urls, VD_BIND, V4);
+    play_client(&end, &chain, (const uint8_t *)seconds[i].first, seconds[i].first_len, &how);
+    if (end.result != VD_DONE || end.used != seconds[i].first_len) {
+        tap_wrong("the first reply: %d", end.result);
+        return;
+    }
+    vd_chain_next(&chain);
+    memcpy(heard, seconds[i].second, len);
+    if (!seconds[i].loss) {
+        memcpy(heard + len, tunnel, sizeof tunnel);
+        len += sizeof tunnel;
+    }
+    how.loss = seconds[i].loss;
+    play_client(&end, &chain, heard, len, &how);
+    check_second(i, &chain, &end);
+}
+
+static void second_replies(void)
+{
+    for (size_t i = 0; i < sizeof seconds / sizeof *seconds; i++) {
+        tap_begin();
+        for (size_t chunk = 1; chunk <= 33; chunk++)
+            play_second(i, chunk == 33 ? PLAY_WHOLE : chunk);
+        tap_end(seconds[i].text);
+    }
+}
+
 /* --- the rest of the face --- */
 
 static void timeouts(void)
@@ -364,6 +456,7 @@ int main(void)
     starting();
     explaining();
     explaining_starts();
+    second_replies();
     timeouts();
     look_aheads();
     order();

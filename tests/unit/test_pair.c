@@ -226,10 +226,68 @@ static void chains(void)
     }
 }
 
+/* --- BIND: both replies reach the client --- */
+
+static int second_of(struct vd_chain *chain, struct vd_accept *server, int err,
+                     const struct vd_endpoint *peer, size_t chunk)
+{
+    struct play_client how = {.chunk = chunk};
+    uint8_t reply[VD_ACCEPT_REPLY_MAX];
+    size_t len;
+
+    vd_chain_next(chain);
+    vd_accept_second(server, err, peer);
+    len = vd_accept_pending(server, reply, sizeof reply);
+    play_client(&end, chain, reply, len, &how);
+    if (end.broken || end.said_len > 0 || (end.result == VD_DONE && end.used != len))
+        tap_wrong("chunks of %zu: %s", chunk, end.broken);
+    return end.result;
+}
+
+static void bind_once(size_t kind, int err, size_t chunk)
+{
+    struct play_server how = {.chunk = chunk, .bound = "198.51.100.7:1080"};
+    struct vd_endpoint target = read_target("192.0.2.1:21"), peer = read_target("192.0.2.1:20");
+    struct vd_path path = {.count = 1};
+    struct vd_chain chain;
+    struct vd_hop hop;
+    int wanted = err ? as_heard(kinds[kind].scheme, err) : VD_DONE, r;
+
+    read_hop(&hop, kinds[kind].url, "");
+    path.hops = &hop;
+    vd_accept_start(&servers[0], VD_OFFER_MIXED);
+    must(vd_chain_start(&chain, &path, VD_BIND, &target) == VD_OK, "it does not start");
+    play_both(&end, &chain, servers, served, 1, &how);
+    if (end.broken || end.result != VD_DONE || chain.shake.bound_port != 1080) {
+        tap_wrong("chunks of %zu: the first reply: %d, %s", chunk, end.result, end.broken);
+        return;
+    }
+    r = second_of(&chain, &servers[0], -err, err ? NULL : &peer, chunk);
+    if (r != wanted)
+        tap_wrong("chunks of %zu: reason %d is heard as %d", chunk, err, r);
+    if (!err && (chain.shake.bound_port != 20 || !vd_ip_same(&chain.shake.bound_ip, &peer.ip)))
+        tap_wrong("chunks of %zu: another peer", chunk);
+}
+
+static void binds(void)
+{
+    for (size_t kind = 0; kinds[kind].scheme < VD_HTTP; kind++) {
+        char name[64];
+
+        tap_begin();
+        for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++)
+            for (int err = VD_OK; err < VD_ERR_COUNT; err++)
+                bind_once(kind, err, chunks[i]);
+        snprintf(name, sizeof name, "bind through %s", kinds[kind].url);
+        tap_end(name);
+    }
+}
+
 int main(void)
 {
     meetings();
     reasons();
     chains();
+    binds();
     return tap_done();
 }

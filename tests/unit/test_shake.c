@@ -300,6 +300,79 @@ static void binds(void)
                BYTES("\5\0\0\3\1x\0\x14"), VD_DONE, NULL);
     bind_twice("bind: socks5, nobody came", "socks5://h", BYTES("\5\0\5\0\0\1\1\2\3\4\0\1"),
                BYTES("\5\6\0\1\0\0\0\0\0\0"), -VD_ERR_TTL, NULL);
+    bind_twice("bind: socks5, the peer came by IPv6", "socks5://h", BYTES("\5\0\5\0\0\3\1x\0\1"),
+               BYTES("\5\0\0\4\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1\0\x14"), VD_DONE,
+               "[2001:db8::1]:20");
+    bind_twice("bind: socks5, the second reply is of another version", "socks5://h",
+               BYTES("\5\0\5\0\0\1\1\2\3\4\0\1"), BYTES("\4\0\0\1\0\0\0\0\0\0"), -VD_ERR_PROTOCOL,
+               NULL);
+    bind_twice("bind: socks5, half a second reply", "socks5://h", BYTES("\5\0\5\0\0\1\1\2\3\4\0\1"),
+               BYTES("\5\0\0\1\xc0"), VD_MORE, NULL);
+    bind_twice("bind: socks4, half a second reply", "socks4://h", BYTES("\0\x5a\0\1\1\2\3\4"),
+               BYTES("\0\x5a\0"), VD_MORE, NULL);
+}
+
+/* What becomes of the stream while the peer is awaited. */
+static void bind_lost(void)
+{
+    static const struct {
+        const char *url, *first;
+        size_t first_len;
+        const char *second;
+        size_t second_len;
+        enum play_loss loss;
+        int end;
+    } rows[] = {
+        {"socks4://h", BYTES("\0\x5a\0\1\1\2\3\4"), BYTES(""), PLAY_EOF, -VD_ERR_CLOSED},
+        {"socks4://h", BYTES("\0\x5a\0\1\1\2\3\4"), BYTES("\0\x5b"), PLAY_EOF, -VD_ERR_FAILED},
+        {"socks4://h", BYTES("\0\x5a\0\1\1\2\3\4"), BYTES(""), PLAY_SILENT, -VD_ERR_SILENT},
+        {"socks5://h", BYTES("\5\0" S5_OK), BYTES(""), PLAY_EOF, -VD_ERR_CLOSED},
+        {"socks5://h", BYTES("\5\0" S5_OK), BYTES("\5\0\0"), PLAY_RESET, -VD_ERR_RESET},
+        {"socks5://h", BYTES("\5\0" S5_OK), BYTES("\5\6"), PLAY_EOF, -VD_ERR_TTL},
+        {"socks5://h", BYTES("\5\0" S5_OK), BYTES(""), PLAY_SILENT, -VD_ERR_SILENT},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        static struct play_end end;
+        struct play_client how = {.chunk = 3};
+        struct talk t = {.url = rows[i].url, .target = V4, .command = VD_BIND};
+        struct vd_chain chain;
+        struct vd_hop hop;
+
+        start(&chain, &hop, &t);
+        play_client(&end, &chain, (const uint8_t *)rows[i].first, rows[i].first_len, &how);
+        vd_chain_next(&chain);
+        how.loss = rows[i].loss;
+        play_client(&end, &chain, (const uint8_t *)rows[i].second, rows[i].second_len, &how);
+        tap_ok(!end.broken && end.result == rows[i].end && end.said_len == 0,
+               "bind: %s, lost (%d) behind %zu bytes", rows[i].url, rows[i].loss,
+               rows[i].second_len);
+    }
+}
+
+/* The address that a client does not know yet: all zeros, as most clients say. */
+static void associate_unknown(void)
+{
+    static const uint8_t zeros[16];
+    struct vd_hop hop = {.scheme = VD_SOCKS5};
+    const struct vd_ip ips[] = {vd_ip4(zeros), vd_ip6(zeros, 0)};
+
+    for (size_t i = 0; i < 2; i++) {
+        size_t len = i == 0 ? 10 : 22, used;
+        uint8_t wanted[22] = {5, VD_ASSOCIATE, 0, i == 0 ? 1 : 4}, buf[64];
+        struct vd_endpoint target;
+        struct vd_shake s;
+
+        vd_endpoint_set_ip(&target, &ips[i], 0);
+        tap_begin();
+        if (vd_shake_start(&s, &hop, VD_ASSOCIATE, &target) != VD_OK)
+            tap_wrong("it does not start");
+        vd_shake_sent(&s, vd_shake_pending(&s, buf, sizeof buf));
+        vd_shake_feed(&s, (const uint8_t *)"\5\0", 2, &used);
+        if (vd_shake_pending(&s, buf, sizeof buf) != len || memcmp(buf, wanted, len))
+            tap_wrong("another request");
+        tap_end(i == 0 ? "associate: 0.0.0.0:0" : "associate: [::]:0");
+    }
 }
 
 /* --- the serial rule --- */
@@ -338,6 +411,8 @@ int main(void)
     bad_logins();
     longest();
     binds();
+    bind_lost();
+    associate_unknown();
     talks_ahead();
     return tap_done();
 }
