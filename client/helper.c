@@ -67,9 +67,10 @@ static void close_ours(int fd)
 
 /* --- watching -------------------------------------------------------------------------------- */
 
+/* Both directions at once, by edge: what the driver waits for changes with every message. */
 bool helper_watch(struct entry *e)
 {
-    struct epoll_event event = {.events = e->wants == DRIVE_READ ? EPOLLIN : EPOLLOUT,
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET,
                                 .data.u32 = pending_index(e)};
     int epfd = helper.epfd_1 - 1;
 
@@ -81,24 +82,21 @@ void helper_unwatch(const struct entry *e)
 {
     struct epoll_event ignored = {0};
 
-    if (e->owner == getpid())
+    if (e->owner == pending_process())
         sys.epoll_ctl(helper.epfd_1 - 1, EPOLL_CTL_DEL, e->fd, &ignored);
 }
 
 static void go_on(struct entry *e, int r)
 {
-    if (r <= 0) {
+    if (r <= 0)
         pending_settle(e, r);
-    } else if (r != e->wants) {
+    else
         e->wants = r;
-        if (!helper_watch(e))
-            pending_settle(e, -VD_ERR_SPACE);
-    }
 }
 
 static bool is_mine(const struct entry *e)
 {
-    return e->state == PENDING_UNDER_WAY && e->owner == getpid();
+    return e->state == PENDING_UNDER_WAY && e->owner == pending_process();
 }
 
 /* A descriptor that was closed behind our back is another socket by now, or none. */
@@ -157,7 +155,7 @@ static void take_over(struct entry *e)
 
     if (fd < 0)
         return;
-    e->owner = getpid();
+    e->owner = pending_process();
     e->fd = fd;
     e->private_fd = false;
     for (int i = 0; i < e->registrations; i++)
@@ -184,7 +182,7 @@ static void look_after_mine(struct entry *e, int64_t now)
 static bool has_own_registrations(const struct entry *e)
 {
     for (int i = 0; i < e->registrations; i++)
-        if (e->registration[i].pid == getpid())
+        if (e->registration[i].pid == pending_process())
             return true;
     return false;
 }
@@ -276,12 +274,11 @@ static void *run(void *first)
 
     while (rest >= 0) {
         int n = epoll_wait(epfd, events, TURN, rest);
-        struct pending_guard g;
 
-        pending_lock(&g);
+        pending_lock_mutex(); /* no signal comes here */
         rest = turn(events, n > 0 ? n : 0, n == 0 && rest == IDLE_MS);
         epfd = helper.epfd_1 - 1;
-        pending_unlock(&g);
+        pending_unlock_mutex();
     }
     return NULL;
 }

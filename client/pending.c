@@ -25,7 +25,8 @@ static void hold_low_water(struct entry *e)
 {
     socklen_t len = sizeof e->low_water;
 
-    if (sys.getsockopt(e->fd, SOL_SOCKET, SO_RCVLOWAT, &e->low_water, &len) < 0)
+    if (!sockets_have_options() ||
+        sys.getsockopt(e->fd, SOL_SOCKET, SO_RCVLOWAT, &e->low_water, &len) < 0)
         e->low_water = 1;
     if (e->low_water != 1)
         write_low_water(e->fd, 1);

@@ -85,6 +85,17 @@ struct arena *pending_arena(void)
     return a;
 }
 
+void pending_lock_mutex(void)
+{
+    if (pthread_mutex_lock(&the_arena->lock) == EOWNERDEAD)
+        pthread_mutex_consistent(&the_arena->lock);
+}
+
+void pending_unlock_mutex(void)
+{
+    pthread_mutex_unlock(&the_arena->lock);
+}
+
 void pending_lock(struct pending_guard *g)
 {
     sigset_t all;
@@ -92,15 +103,14 @@ void pending_lock(struct pending_guard *g)
     sigfillset(&all);
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &g->cancel);
     pthread_sigmask(SIG_SETMASK, &all, &g->mask);
-    if (pthread_mutex_lock(&the_arena->lock) == EOWNERDEAD)
-        pthread_mutex_consistent(&the_arena->lock);
+    pending_lock_mutex();
 }
 
 void pending_unlock(const struct pending_guard *g)
 {
     int ignored;
 
-    pthread_mutex_unlock(&the_arena->lock);
+    pending_unlock_mutex();
     pthread_sigmask(SIG_SETMASK, &g->mask, NULL);
     pthread_setcancelstate(g->cancel, &ignored);
 }

@@ -84,6 +84,9 @@ struct pending_guard {
  * is taken over. */
 void pending_lock(struct pending_guard *g);
 void pending_unlock(const struct pending_guard *g);
+/* The lock alone, where no signal and no cancellation can come: in the helper thread. */
+void pending_lock_mutex(void);
+void pending_unlock_mutex(void);
 
 /* A vfork() child shares our memory, not our descriptors: it must change nothing. */
 bool pending_in_vfork_child(void);

@@ -76,6 +76,7 @@
     SYS(int, dup2, (int fd, int copy), (fd, copy))                                                 \
     SYS(int, dup3, (int fd, int copy, int flags), (fd, copy, flags))                               \
     SYS(int, fcntl, (int fd, int command, void *argument), (fd, command, argument))                \
+    SYS(int, ioctl, (int fd, unsigned long request, void *argument), (fd, request, argument))      \
     SYS(int, close_range, (unsigned int first, unsigned int last, int flags),                      \
         (first, last, flags))                                                                      \
     SYS(int, fclose, (FILE * file), (file))                                                        \
