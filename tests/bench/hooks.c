@@ -3,9 +3,9 @@
  *     What calls cost that the preloaded library hooks, beside libc's own definitions of the same
  *     process: the median of paired rounds, while nothing is under way.
  * hooks WAY TARGET_PORT HOP_PORT COUNT
- *     Microseconds of a connection to 127.0.0.1:TARGET_PORT; the median of COUNT. WAY: `itself`
- *     speaks SOCKS5 to the hop, `blocking` and `nonblocking` connect and leave the rest to whatever
- *     is preloaded.
+ *     Microseconds of a connection to 127.0.0.1:TARGET_PORT; the median of COUNT. WAY: `itself` and
+ *     `itself-nonblocking` speak SOCKS5 to the hop, `blocking` and `nonblocking` connect and leave
+ *     the rest to whatever is preloaded.
  */
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -177,27 +177,37 @@ static struct sockaddr_in at(uint16_t port)
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
-static int exchange(int fd, const uint8_t *out, size_t out_len, uint8_t *in, size_t in_len)
+static int becomes(int fd, short events)
 {
-    return send(fd, out, out_len, MSG_NOSIGNAL) == (ssize_t)out_len &&
-           recv(fd, in, in_len, MSG_WAITALL) == (ssize_t)in_len;
+    struct pollfd p = {.fd = fd, .events = events};
+
+    return poll(&p, 1, 10000) == 1;
 }
 
-static int speak_socks5(int fd, uint16_t port)
+/* Replies this short come in one piece. */
+static int exchange(int fd, int polls, const uint8_t *out, size_t out_len, uint8_t *in,
+                    size_t in_len)
+{
+    return send(fd, out, out_len, MSG_NOSIGNAL) == (ssize_t)out_len &&
+           (!polls || becomes(fd, POLLIN)) &&
+           recv(fd, in, in_len, polls ? 0 : MSG_WAITALL) == (ssize_t)in_len;
+}
+
+static int speak_socks5(int fd, int polls, uint16_t port)
 {
     const uint8_t greeting[] = {5, 1, 0};
     const uint8_t request[] = {5, 1, 0, 1, 127, 0, 0, 1, (uint8_t)(port >> 8), (uint8_t)port};
     uint8_t reply[10];
 
-    return exchange(fd, greeting, sizeof greeting, reply, 2) && reply[1] == 0 &&
-           exchange(fd, request, sizeof request, reply, 10) && reply[1] == 0;
+    return exchange(fd, polls, greeting, sizeof greeting, reply, 2) && reply[1] == 0 &&
+           exchange(fd, polls, request, sizeof request, reply, 10) && reply[1] == 0;
 }
 
 static int by_itself(uint16_t target, uint16_t hop)
 {
     struct sockaddr_in to = at(hop);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    int ok = connect(fd, (struct sockaddr *)&to, sizeof to) == 0 && speak_socks5(fd, target);
+    int ok = connect(fd, (struct sockaddr *)&to, sizeof to) == 0 && speak_socks5(fd, 0, target);
 
     close(fd);
     return ok;
@@ -214,17 +224,35 @@ static int by_blocking(uint16_t target, uint16_t hop)
     return ok;
 }
 
-static int by_nonblocking(uint16_t target, uint16_t hop)
+/* connect() as programs with an event loop do it; the socket, or -1. */
+static int connect_nonblocking(uint16_t port)
 {
-    struct sockaddr_in to = at(target);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), error = -1, ok;
-    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    struct sockaddr_in to = at(port);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), error = -1;
     socklen_t len = sizeof error;
 
+    if ((connect(fd, (struct sockaddr *)&to, sizeof to) == 0 || errno == EINPROGRESS) &&
+        becomes(fd, POLLOUT) && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 &&
+        error == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static int by_nonblocking(uint16_t target, uint16_t hop)
+{
+    int fd = connect_nonblocking(target);
+
     (void)hop;
-    ok = connect(fd, (struct sockaddr *)&to, sizeof to) == 0 || errno == EINPROGRESS;
-    ok = ok && poll(&p, 1, 10000) == 1 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 &&
-         error == 0;
+    close(fd);
+    return fd >= 0;
+}
+
+static int by_itself_nonblocking(uint16_t target, uint16_t hop)
+{
+    int fd = connect_nonblocking(hop);
+    int ok = fd >= 0 && speak_socks5(fd, 1, target);
+
     close(fd);
     return ok;
 }
@@ -261,6 +289,8 @@ int main(int argc, char **argv)
     count = atoi(argv[4]);
     if (!strcmp(argv[1], "itself"))
         return measure_connections(by_itself, target, hop, count);
+    if (!strcmp(argv[1], "itself-nonblocking"))
+        return measure_connections(by_itself_nonblocking, target, hop, count);
     if (!strcmp(argv[1], "blocking"))
         return measure_connections(by_blocking, target, hop, count);
     if (!strcmp(argv[1], "nonblocking"))

@@ -2,8 +2,9 @@
 """hooks.py HOOKS TUNNELS VIADUCT: what the preloaded library costs a program that runs.
 
 First calls that are hooked, beside libc's own in the same process, while nothing is under way. Then
-connections through a local microsocks, beside the same program that speaks SOCKS5 itself; under
-viaduct and under proxychains4, in rounds that alternate. Ratios count; they are printed, not judged.
+connections through a local microsocks, blocking and not, beside the same program that speaks SOCKS5
+itself in the same manner; under viaduct and under proxychains4, in rounds that alternate. Ratios
+count; they are printed, not judged.
 """
 import contextlib
 import os
@@ -31,16 +32,17 @@ def calls(hooks, under):
 
 
 def connections(hooks, target, hop, ways):
-    """Ratios of each way to the program that speaks SOCKS5 itself."""
+    """Ratios of each way to the program that speaks SOCKS5 itself, in the same manner."""
     took = {name: [] for name in ways}
     ratios = {name: [] for name in ways}
     for _ in range(ROUNDS):
         words = [str(target), str(hop), str(COUNT)]
-        base = figure([hooks, 'itself', *words])
+        base = {'blocking': figure([hooks, 'itself', *words]),
+                'nonblocking': figure([hooks, 'itself-nonblocking', *words])}
         for name, (under, way) in ways.items():
             one = figure([*under, hooks, way, *words])
             took[name].append(one)
-            ratios[name].append(one / base)
+            ratios[name].append(one / base[way])
     print(f'a connection through microsocks / one of a program that speaks SOCKS5 itself, '
           f'medians of {ROUNDS} rounds of {COUNT}:')
     for name in ways:
