@@ -72,9 +72,10 @@ static bool names_library(const char *list)
     return false;
 }
 
-/* What an environment says. Of several LD_PRELOAD the loader takes the last one. */
+/* What an environment says. Of several LD_PRELOAD the loader takes the last one; of several
+ * sessions getenv() finds the first. */
 struct said {
-    size_t count, preloads, sessions;
+    size_t count, sessions;
     const char *libraries;
     bool same_session;
 };
@@ -85,7 +86,6 @@ static struct said read_environment(char *const *from)
 
     for (; from && *from; from++, s.count++) {
         if (is_preload(*from)) {
-            s.preloads++;
             s.libraries = *from + PRELOAD_LEN;
         } else if (is_session(*from)) {
             s.sessions++;
@@ -97,8 +97,7 @@ static struct said read_environment(char *const *from)
 
 static bool is_complete(const struct said *s)
 {
-    return !exec_library() ||
-           (s->preloads == 1 && s->sessions == 1 && s->same_session && names_library(s->libraries));
+    return !exec_library() || (s->sessions == 1 && s->same_session && names_library(s->libraries));
 }
 
 static size_t preload_size(const struct said *s)
@@ -149,14 +148,18 @@ char *const *exec_environment(char *const *from, void *room)
 void exec_restore_environment(void)
 {
     struct said s = read_environment(environ);
-    char *value = strchr(keep.session, '='), *preload;
+    size_t name_len = strcspn(keep.session, "=");
+    char *preload, *name;
 
     if (is_complete(&s))
         return;
+    name = exec_stack(name_len + 1);
+    memcpy(name, keep.session, name_len);
+    name[name_len] = 0;
     preload = exec_stack(preload_size(&s));
     print_preload(preload, s.libraries);
-    *value = 0;
-    setenv(keep.session, value + 1, 1);
-    *value = '=';
+    unsetenv("LD_PRELOAD"); /* all of them */
     setenv("LD_PRELOAD", preload + PRELOAD_LEN, 1);
+    unsetenv(name);
+    setenv(name, keep.session + name_len + 1, 1);
 }

@@ -23,7 +23,7 @@ BY_SHELL = ("system", "popen", "wordexp")
 CALLS = REPLACING + SPAWNING + BY_SHELL
 SEARCHING = ("execvp", "execvpe", "execlp", "posix_spawnp", "vfork-search")  # along PATH
 RUN_TEXTS = ("execvp", "execvpe", "execlp", "vfork-search", *BY_SHELL)  # hand a text without #! to the shell
-ENVIRONMENTS = ("clear", "null", "unset", "many", "LD_PRELOAD=", "VIADUCT_SESSION=/nowhere")
+ENVIRONMENTS = ("clear", "null", "unset", "many", "twice", "LD_PRELOAD=", "VIADUCT_SESSION=/nowhere")
 
 CANNOT = {
     "static": "is statically linked: it loads no library that could carry its connections; use a dynamically "
@@ -83,7 +83,7 @@ def cases(w):
 
     def via(argv, **how):
         w.forget()
-        return w.via(options, argv, **how)
+        return w.via(options, argv, **{"timeout": 8, **how})
 
     def carried(argv, times=1, **how):
         """So many answers to whoami, all of which name the hop; app spoke to the hop alone."""
@@ -128,9 +128,9 @@ def cases(w):
     def scripts(call):
         script = w.file("script", f"#!/bin/sh\nexec curl -sS {url}\n", 0o755)
         carried([probe, "-e", "clear", call, script])
-        text = w.file("text", f"exec curl -sS {url}\n", 0o755)
+        text = w.file("text", 'exec curl -sS "$1"\n', 0o755)
         if call in RUN_TEXTS:
-            carried([probe, "-e", "clear", call, text])
+            carried([probe, "-e", "clear", call, text, url])
         else:
             got = via([probe, call, text])
             tap.same((got.out, got.err), (f"{call}: ENOEXEC\n".encode(), b""), "a text without #!")
@@ -152,6 +152,17 @@ def cases(w):
                     shown = re.findall(r"\]: (.*) is not started", got.err.decode())[0]
                     tap.holds(shown.endswith(f"/{name}"), f"the line names it: {shown}")
                 refused(got, shown, why, call)
+
+    def directories():
+        """Where nothing tells in which directory the child will look, nothing is started."""
+        for name in ("static", "plain"):
+            path = targets[name] if name in targets else copy(visit, f"{w.dir}/plain.visit")
+            got = via([probe, "spawn-opened", path, ORIGIN])
+            tap.same((got.code, got.out), (1, b"spawn-opened: EACCES\n"), name)
+            nothing_goes(got, "a program is not started: nothing tells in which directory it lies")
+            got = via([probe, "spawnp-elsewhere", path, ORIGIN], cwd="/")
+            tap.same((got.code, got.out, got.err), (1, b"spawnp-elsewhere: ENOENT\n", b""), name)
+            w.quiet()
 
     def nobody(argv):
         return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *argv]
@@ -222,6 +233,15 @@ def cases(w):
 
     def shell(script, times=1, **how):
         carried(["sh", "-c", script], times, **how)
+
+    def standalone():
+        """Without the launcher, the library named as seen from a folder that is left at once."""
+        for name, folder in (("./libviaduct.so", os.path.dirname(library)), ("preload/libviaduct.so", w.build)):
+            w.forget()
+            got = w.run("app", ["sh", "-c", f"cd / && env -i /usr/bin/curl -sS {url}"], cwd=folder, timeout=8,
+                        env={"LD_PRELOAD": name, "VIADUCT_PROXY": hop.url(first=True)})
+            tap.same((got.code, got.out.split()[:1]), (0, [FAR.encode()]), name)
+            w.quiet(hop.at(first=True))
 
     def starters():
         shell(f"env -i curl -sS {url}")
@@ -354,7 +374,7 @@ os.execve(curl[0], curl, {{}})
         """What libc starts by itself for system() and its like."""
         inside = jail(True)
         subprocess.run(["mount", "--bind", targets["static"], f"{inside}/bin/sh"], check=True)
-        for call, want in (("system", b"system: EACCES\n"), ("popen", b"popen: EACCES\n"), ("wordexp", b"")):
+        for call, want in (("system", b"system: EACCES\n"), ("popen", b"popen: EACCES\n"), ("wordexp", b"wordexp: WRDE_CMDSUB\n")):
             got = via(["chroot", inside, "/exec_probe", call, "/bin/true"])
             tap.same(got.out, want)
             nothing_goes(got, "/bin/sh is not started: it is statically linked")
@@ -407,10 +427,12 @@ os.execve(curl[0], curl, {{}})
         yield "not started: su, passwd, mount", known_tools
         yield "another user, who cannot reach the session", other_user
         yield "another user, who cannot read the library", other_user_without_library
+    yield "not started: from a directory that nobody knows", directories
     for call in SPAWNING:
         yield f"{call}: no mark in the parent", lambda c=call: marks(c)
     yield "execl with many arguments", many_arguments
     yield "shells and other starters", starters
+    yield "without the launcher", standalone
     yield "make -j", make
     yield "a daemon", daemonizes
     yield "python's subprocess", python_subprocess

@@ -27,13 +27,13 @@ def _ip(host):
 
 
 def _exactly(sock, count):
-    data = b""
+    data = bytearray()
     while len(data) < count:
         more = sock.recv(count - len(data))
         if not more:
-            raise ConnectionError(f"closed after {data!r}")
+            raise ConnectionError(f"closed after {len(data)} bytes")
         data += more
-    return data
+    return bytes(data)
 
 
 class Socks5:

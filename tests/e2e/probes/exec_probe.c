@@ -4,9 +4,10 @@
  *     exec_probe [-e ENVIRONMENT]... [-r TIMES] CALL FILE [ARGUMENT...]
  *
  * ENVIRONMENT: clear (clearenv()), null (environ = NULL), unset (without what viaduct put there),
- * many (2,000 variables more), NAME=VALUE (one more). What replaces this process tells by its own
- * output; a call that gives an error prints "CALL: ERRNO". A child's exit status becomes ours.
- * -r starts it so often in children and tells what they left behind in this process.
+ * many (2,000 variables more), twice (LD_PRELOAD once more, empty), NAME=VALUE (one more). What
+ * replaces this process tells by its own output; a call that gives an error prints "CALL: ERRNO". A
+ * child's exit status becomes ours. -r starts it so often in children and tells what they left
+ * behind in this process.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -201,6 +202,43 @@ static int by_spawn_at(const struct start *s)
     return r;
 }
 
+/* From the folder that an action opens: no hook can know it. */
+static int by_spawn_opened(const struct start *s)
+{
+    char dir[LINE], name[LINE], file[LINE];
+    posix_spawn_file_actions_t actions;
+    pid_t pid = -1;
+    int r;
+
+    snprintf(dir, sizeof dir, "%s", s->file);
+    snprintf(name, sizeof name, "%s", s->file);
+    snprintf(file, sizeof file, "./%s", basename(name));
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 9, dirname(dir), O_RDONLY, 0);
+    posix_spawn_file_actions_addfchdir_np(&actions, 9);
+    r = posix_spawn(&pid, file, &actions, NULL, s->argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    return spawned(r, pid);
+}
+
+/* Found along a PATH that means the child's folder. */
+static int by_spawnp_elsewhere(const struct start *s)
+{
+    char dir[LINE], name[LINE];
+    posix_spawn_file_actions_t actions;
+    pid_t pid = -1;
+    int r;
+
+    snprintf(dir, sizeof dir, "%s", s->file);
+    snprintf(name, sizeof name, "%s", s->file);
+    setenv("PATH", ".", 1);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addchdir_np(&actions, dirname(dir));
+    r = posix_spawnp(&pid, basename(name), &actions, NULL, s->argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    return spawned(r, pid);
+}
+
 static int by_vfork(const struct start *s)
 {
     static int error;
@@ -272,6 +310,8 @@ static int by_wordexp(const struct start *s)
     r = wordexp(text, &words, WRDE_SHOWERR);
     for (size_t i = 0; r == 0 && i < words.we_wordc; i++)
         puts(words.we_wordv[i]);
+    if (r == WRDE_CMDSUB)
+        puts("wordexp: WRDE_CMDSUB");
     return r == 0 && words.we_wordc ? 0 : 126 << 8;
 }
 
@@ -297,6 +337,8 @@ static const struct call {
     {"posix_spawnp", by_posix_spawnp},
     {"spawn-elsewhere", by_spawn_elsewhere},
     {"spawn-at", by_spawn_at},
+    {"spawn-opened", by_spawn_opened},
+    {"spawnp-elsewhere", by_spawnp_elsewhere},
     {"vfork", by_vfork},
     {"vfork-search", by_vfork_search},
     {"system", by_system},
@@ -316,6 +358,18 @@ static void add_many(void)
     }
 }
 
+/* Twice the same variable, of which the loader takes the last one. */
+static void preload_twice(void)
+{
+    static char *variables[VARIABLES], empty[] = "LD_PRELOAD=";
+    size_t n = 0;
+
+    for (; environ[n] && n < VARIABLES - 2; n++)
+        variables[n] = environ[n];
+    variables[n] = empty;
+    environ = variables;
+}
+
 static void make_environment(char *how)
 {
     if (!strcmp(how, "clear")) {
@@ -324,6 +378,8 @@ static void make_environment(char *how)
         environ = NULL;
     } else if (!strcmp(how, "many")) {
         add_many();
+    } else if (!strcmp(how, "twice")) {
+        preload_twice();
     } else if (!strcmp(how, "unset")) {
         unsetenv("LD_PRELOAD");
         unsetenv("VIADUCT_SESSION");
