@@ -150,6 +150,7 @@ static int take(struct drive *d, int fd, bool *more)
         return VD_MORE;
     if (n <= 0)
         return vd_chain_lost(&d->chain, n == 0 ? VD_LOSS_EOF : VD_LOSS_RESET);
+    d->received = 1;
     r = feed(d, buf, (size_t)n, &used);
     if (peeks && used > 0 && sys.recv(fd, buf, used, MSG_DONTWAIT) != (ssize_t)used)
         return -VD_ERR_PROTOCOL; /* somebody else reads this socket */
@@ -270,6 +271,7 @@ int drive_step(struct drive *d, int fd)
 {
     int r;
 
+    d->received = 0;
     if (d->dialling)
         return dial_outcome(d, fd);
     r = vd_chain_speaks(&d->chain) ? send_pending(d, fd) : DRIVE_READ;

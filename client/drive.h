@@ -31,6 +31,7 @@ struct drive {
     int number;          /* errno of the last dial that failed */
     uint8_t addr;        /* which address of the first hop is dialled */
     uint8_t dialling;
+    uint8_t received;    /* the last step took bytes, and more of them may be there */
     uint8_t interrupted; /* a signal came while a blocking socket dialled, or received */
     uint8_t waits;       /* the socket blocks: receive for as long as its SO_RCVTIMEO says */
 };

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "client/pending_entry.h"
+#include "client/session.h"
 #include "client/sys.h"
 
 enum { LOOK_MS = 100 /* in case the helper's word does not come through */ };
@@ -90,11 +91,13 @@ static bool is_inherited(int fd)
     return flags >= 0 && !(flags & FD_CLOEXEC);
 }
 
+/* The handshake has a deadline of its own; ours is for one that nobody drives any more. */
 static void wait_by_looking(int fd)
 {
     struct timespec tick = {.tv_nsec = PENDING_TICK_MS * 1000000};
+    int64_t deadline_ns = drive_now_ns() + (session_plan()->timeout_ms + 1000) * 1000000LL;
 
-    while (is_under_way(fd))
+    while (is_under_way(fd) && drive_now_ns() < deadline_ns)
         nanosleep(&tick, NULL);
 }
 

@@ -1,7 +1,9 @@
 /*
- * What a program may ask of a socket: its error, its peer, an option; and shutdown().
+ * What a program may ask of a socket: its error, its peer, options, bytes; and shutdown().
  */
+#include <stdarg.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "client/addr.h"
 #include "client/pending.h"
@@ -17,7 +19,7 @@ HOOK int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
     if (pending_any() && pending_state(fd) == PENDING_UNDER_WAY)
         return hook_fail(ENOTCONN);
     r = sys.getpeername(fd, addr, len);
-    if (r < 0 || session_state() != SESSION_READY)
+    if (r < 0 || !len || session_state() != SESSION_READY)
         return r;
     known = sockets_get(sockets_cookie(fd), &target);
     if (known) {
@@ -72,6 +74,32 @@ HOOK int setsockopt(int fd, int level, int name, const void *value, socklen_t le
         return sys.setsockopt(fd, level, name, value, len);
     memcpy(&low_water, value, sizeof low_water);
     return pending_set_low_water(fd, low_water) ? 0 : sys.setsockopt(fd, level, name, value, len);
+}
+
+/* How many bytes may be read or were not sent yet: those of the handshake are none of the
+ * program's. The kernel judges the argument. */
+static int count_bytes(int fd, unsigned long request, void *argument)
+{
+    bool under_way = pending_state(fd) == PENDING_UNDER_WAY;
+    int r = sys.ioctl(fd, request, argument);
+
+    if (r == 0 && under_way)
+        *(int *)argument = 0;
+    return r;
+}
+
+/* All requests take one argument or none, which the kernel gets as it came. */
+HOOK int ioctl(int fd, unsigned long request, ...)
+{
+    va_list arguments;
+    void *argument;
+
+    va_start(arguments, request);
+    argument = va_arg(arguments, void *);
+    va_end(arguments);
+    if ((request == FIONREAD || request == TIOCOUTQ) && pending_any())
+        return count_bytes(fd, request, argument);
+    return sys.ioctl(fd, request, argument);
 }
 
 /* The kernel gives a connection up that is shut down while it is set up. */

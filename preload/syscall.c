@@ -1,20 +1,19 @@
 /*
  * syscall(): the socket calls by number are the hooks by name.
  */
+#include <fcntl.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "preload/hook.h"
 
-static long by_name(long number, const long a[6], bool *known)
+/* Bytes and messages. */
+static long moves_bytes(long number, const long a[6], bool *known)
 {
-    *known = true;
     switch (number) {
-    case SYS_socket:
-        return socket((int)a[0], (int)a[1], (int)a[2]);
-    case SYS_connect:
-        return connect((int)a[0], (const struct sockaddr *)a[1], (socklen_t)a[2]);
     case SYS_sendto:
         return sendto((int)a[0], (const void *)a[1], (size_t)a[2], (int)a[3],
                       (const struct sockaddr *)a[4], (socklen_t)a[5]);
@@ -27,6 +26,55 @@ static long by_name(long number, const long a[6], bool *known)
                         (socklen_t *)a[5]);
     case SYS_recvmsg:
         return recvmsg((int)a[0], (struct msghdr *)a[1], (int)a[2]);
+    case SYS_read:
+        return read((int)a[0], (void *)a[1], (size_t)a[2]);
+    case SYS_write:
+        return write((int)a[0], (const void *)a[1], (size_t)a[2]);
+    case SYS_readv:
+        return readv((int)a[0], (const struct iovec *)a[1], (int)a[2]);
+    case SYS_writev:
+        return writev((int)a[0], (const struct iovec *)a[1], (int)a[2]);
+    default:
+        *known = false;
+        return 0;
+    }
+}
+
+static long handles_descriptors(long number, const long a[6], bool *known)
+{
+    switch (number) {
+    case SYS_dup:
+        return dup((int)a[0]);
+    case SYS_dup3:
+        return dup3((int)a[0], (int)a[1], (int)a[2]);
+    case SYS_fcntl:
+        return fcntl((int)a[0], (int)a[1], a[2]);
+    case SYS_ioctl:
+        return ioctl((int)a[0], (unsigned long)a[1], (void *)a[2]);
+    case SYS_close:
+        return close((int)a[0]);
+    case SYS_close_range:
+        return close_range((unsigned)a[0], (unsigned)a[1], (int)a[2]);
+    case SYS_epoll_ctl:
+        return epoll_ctl((int)a[0], (int)a[1], (int)a[2], (struct epoll_event *)a[3]);
+    case SYS_execve:
+        return execve((const char *)a[0], (char *const *)a[1], (char *const *)a[2]);
+    case SYS_execveat:
+        return execveat((int)a[0], (const char *)a[1], (char *const *)a[2], (char *const *)a[3],
+                        (int)a[4]);
+    default:
+        return moves_bytes(number, a, known);
+    }
+}
+
+static long by_name(long number, const long a[6], bool *known)
+{
+    *known = true;
+    switch (number) {
+    case SYS_socket:
+        return socket((int)a[0], (int)a[1], (int)a[2]);
+    case SYS_connect:
+        return connect((int)a[0], (const struct sockaddr *)a[1], (socklen_t)a[2]);
     case SYS_getpeername:
         return getpeername((int)a[0], (struct sockaddr *)a[1], (socklen_t *)a[2]);
     case SYS_getsockopt:
@@ -35,22 +83,8 @@ static long by_name(long number, const long a[6], bool *known)
         return setsockopt((int)a[0], (int)a[1], (int)a[2], (const void *)a[3], (socklen_t)a[4]);
     case SYS_shutdown:
         return shutdown((int)a[0], (int)a[1]);
-    case SYS_read:
-        return read((int)a[0], (void *)a[1], (size_t)a[2]);
-    case SYS_write:
-        return write((int)a[0], (const void *)a[1], (size_t)a[2]);
-    case SYS_close:
-        return close((int)a[0]);
-    case SYS_execve:
-        return execve((const char *)a[0], (char *const *)a[1], (char *const *)a[2]);
-    case SYS_execveat:
-        return execveat((int)a[0], (const char *)a[1], (char *const *)a[2], (char *const *)a[3],
-                        (int)a[4]);
-    case SYS_epoll_ctl:
-        return epoll_ctl((int)a[0], (int)a[1], (int)a[2], (struct epoll_event *)a[3]);
     default:
-        *known = false;
-        return 0;
+        return handles_descriptors(number, a, known);
     }
 }
 

@@ -411,6 +411,11 @@ static void by_number(void)
     show_state(fd);
     show("syscall(connect)", syscall(SYS_connect, fd, &a.any, a.len));
     show("syscall(write)", syscall(SYS_write, fd, "x", 1));
+    show("syscall(dup3)", syscall(SYS_dup3, fd, 320, 0));
+    show("syscall(close)", syscall(SYS_close, fd));
+    fd = (int)syscall(SYS_fcntl, 320, F_DUPFD, 330);
+    show("syscall(close_range)", syscall(SYS_close_range, 320, 329, 0));
+    show_state(fd);
     await(fd);
     show_state(fd);
 }

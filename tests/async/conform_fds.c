@@ -183,6 +183,21 @@ static void closed_as_file(void)
     goes_on(other);
 }
 
+/* Here libc closes without a call that could be seen. */
+static void closed_unseen(void)
+{
+    int fd = pending_socket();
+    FILE *file = freopen("/dev/null", "r", fdopen(fd, "r+"));
+
+    say("freopen: %s, %s", file ? "done" : "failed", fileno(file) == fd ? "the same" : "another");
+    show_poll(fileno(file));
+    let_settle();
+    show_poll(fileno(file));
+    show_error(fileno(file));
+    fclose(file);
+    goes_on(pending_socket());
+}
+
 static void range_closed(void)
 {
     int fd = pending_socket();
@@ -294,6 +309,7 @@ const struct conform_case fd_cases[] = {
     {"number reused", reused, IPV4, SUCCEEDS},
     {"number reused by a socket", reused_by_socket, IPV4, ENDS},
     {"fclose", closed_as_file, IPV4, ENDS},
+    {"closed unseen", closed_unseen, IPV4, ENDS},
     {"close_range", range_closed, IPV4, ENDS},
     {"close_range around it", range_around, IPV4, ENDS},
     {"close_range marks it", range_marked, IPV4, ENDS},

@@ -18,6 +18,7 @@ from lib.servers import chain
 ALLOWED = []
 
 ECHO, CLOSED = 7, 9
+AGAIN = 3
 
 
 class Echo:
@@ -49,9 +50,13 @@ class Echo:
 
 def words(w):
     program = f"{w.build}/tests/async/conformance"
-    words = [program, wire.FAR, wire.FAR6, wire.SILENT, wire.SILENT6, str(ECHO), str(CLOSED)]
+    return [program, wire.FAR, wire.FAR6, wire.SILENT, wire.SILENT6, str(ECHO), str(CLOSED)]
+
+
+def chosen(w):
+    """The program and its arguments; $CONFORMANCE_CASE names a part of the cases, for a start."""
     part = os.environ.get("CONFORMANCE_CASE")
-    return words + [part] if part else words
+    return words(w) + ([part] if part else [])
 
 
 def by_case(result):
@@ -76,23 +81,31 @@ def differences(name, direct, chained):
     return [line for line in difflib.unified_diff(direct, chained, "direct", "chain", n=3, lineterm="")]
 
 
-def compare(runs, way, name):
-    direct, chained = runs["direct"].get(name), runs[way].get(name)
+def compare(w, runs, way, name):
+    """The kernel itself is not always of one mind (how often an edge is told of, say): what is seen
+    through a chain must be one of the things that are seen directly."""
+    direct, chained = runs["direct"].get(name), runs[way].get(name, [])
     tap.holds(direct, "the case said something directly")
-    if bad := differences(name, direct, chained or []):
-        tap.fail("\n".join(bad))
+    first = bad = differences(name, direct, chained)
+    for _ in range(AGAIN):
+        if not bad:
+            return
+        again = by_case(w.run("proxy", [*words(w), name], timeout=40))
+        bad = differences(name, again.get(name, []), chained)
+    if bad:
+        tap.fail("\n".join(first))
 
 
 def ways(w):
     """How the program runs: {way: function that gives its result}."""
-    one, two = servers.viaductd(w), servers.microsocks(w)
+    one, two = servers.viaductd(w), servers.viaductd(w)  # others do not pass a half-closed end on
     hops = {
         "1 hop": [one.url("socks5h", first=True)],
-        "2 hops": [one.url("http", first=True), two.url()],
+        "2 hops": [one.url("http", first=True), two.url("socks5h")],
     }
-    found = {"direct": lambda: w.run("proxy", words(w), timeout=100)}
+    found = {"direct": lambda: w.run("proxy", chosen(w), timeout=100)}
     for way, urls in hops.items():
-        found[way] = lambda urls=urls: w.via(["-q", *chain(*urls)], words(w), timeout=100)
+        found[way] = lambda urls=urls: w.via(["-q", *chain(*urls)], chosen(w), timeout=100)
     return found
 
 
@@ -124,8 +137,8 @@ def cases(w):
     )
     for name in runs.get("direct", ()):
         for way in ("1 hop", "2 hops"):
-            yield f"{name}, {way}", lambda way=way, name=name: compare(runs, way, name)
+            yield f"{name}, {way}", lambda way=way, name=name: compare(w, runs, way, name)
 
 
 if __name__ == "__main__":
-    world.main(cases, ("microsocks",))
+    world.main(cases)

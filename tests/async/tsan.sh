@@ -9,4 +9,4 @@ cd "$(dirname "$0")/../.."
 
 configure build-tsan -Db_sanitize=thread -Db_lundef=false -Dbuildtype=debugoptimized
 build build-tsan
-meson test -C build-tsan --no-rebuild --suite tsan --print-errorlogs
+meson test -C build-tsan --no-rebuild --suite sanitized --print-errorlogs

@@ -1,5 +1,5 @@
 /*
- * The hooks and the helper thread under ThreadSanitizer: the objects of the library are linked into
+ * The hooks and the helper thread under a sanitizer: the objects of the library are linked into
  * this program, whose calls so go to the hooks. A hop runs in a child and answers after a while; it
  * takes itself for every target. Threads then connect, wait, duplicate, fork and close all at once.
  *
@@ -227,7 +227,7 @@ int main(int argc, char **argv)
     if (argc > 1 && !getenv("VIADUCT_PROXY"))
         return start(argv);
     if (argc < 2) {
-        fprintf(stderr, "usage: async_tsan run\n");
+        fprintf(stderr, "usage: async_sanitized run\n");
         return 2;
     }
     for (int i = 0; i < THREADS; i++)
