@@ -6,7 +6,8 @@
  *   threads    COUNT threads, each with blocking connections; each echoes
  *   sequence   COUNT one after another, in turn blocking and not
  *   forks      COUNT children are forked while 50 connections are under way
- *   nothread   a connection where no thread can be started
+ *   nothread   a connection where no thread can be started: the system call is refused
+ *   nproc      the same by RLIMIT_NPROC, which does not hold for root
  *   nofile     a connection where no descriptor is left
  *
  * Prints "name value" lines: how many came up, how long it took, what is left behind.
@@ -33,7 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST = 4096, ROUNDS = 5, PENDING_DURING_FORKS = 50 };
+enum { NOBODY = 65534, MOST = 4096, ROUNDS = 5, PENDING_DURING_FORKS = 50 };
 
 static struct sockaddr_in target;
 
@@ -312,6 +313,17 @@ static void without_thread(void)
     show_one(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
 }
 
+static void over_the_limit(void)
+{
+    struct rlimit one = {1, 1};
+
+    if (geteuid() == 0 && setresuid(NOBODY, NOBODY, NOBODY) < 0)
+        perror("setresuid"); /* a user namespace without it: its root is no root outside */
+    if (setrlimit(RLIMIT_NPROC, &one) < 0)
+        perror("setrlimit");
+    show_one(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+}
+
 static void without_descriptor(void)
 {
     struct rlimit limit = {64, 64};
@@ -354,6 +366,8 @@ int main(int argc, char **argv)
         many_forks(count);
     else if (!strcmp(argv[3], "nothread"))
         without_thread();
+    else if (!strcmp(argv[3], "nproc"))
+        over_the_limit();
     else if (!strcmp(argv[3], "nofile"))
         without_descriptor();
     else

@@ -74,6 +74,7 @@ def cases(w):
     yield "200 forks while 50 are under way", lambda: forks(load)
     yield "10,000 in a row leave nothing behind", lambda: sequence(load)
     yield "no thread can be started", lambda: degrades(load, "nothread")
+    yield "no thread is allowed by RLIMIT_NPROC", lambda: degrades(load, "nproc")
     yield "no descriptor is left", lambda: degrades(load, "nofile")
 
 
