@@ -11,9 +11,13 @@ static cfg_opt_t access_options[] = {VD_CONF_WORDS("from"), VD_CONF_WORDS("to"),
                                      VD_CONF_WORDS("commands"), VD_CONF_WORDS("users"), CFG_END()};
 static cfg_opt_t upstream_options[] = {VD_CONF_WORDS("hops"), VD_CONF_WORD("mode"),
                                        VD_CONF_WORD("pick"), CFG_END()};
-static cfg_opt_t timeouts_options[] = {VD_CONF_WORD("handshake"), VD_CONF_WORD("connect"),
-                                       VD_CONF_WORD("idle"),      VD_CONF_WORD("half_closed"),
-                                       VD_CONF_WORD("drain"),     CFG_END()};
+static cfg_opt_t timeouts_options[] = {VD_CONF_WORD("handshake"),
+                                       VD_CONF_WORD("connect"),
+                                       VD_CONF_WORD("bind"),
+                                       VD_CONF_WORD("idle"),
+                                       VD_CONF_WORD("half_closed"),
+                                       VD_CONF_WORD("drain"),
+                                       CFG_END()};
 static cfg_opt_t options[] = {VD_CONF_TITLED("listen", listen_options),
                               VD_CONF_TITLED("proxy", vd_conf_proxy_options),
                               VD_CONF_TITLED("allow", access_options),
@@ -24,16 +28,18 @@ static cfg_opt_t options[] = {VD_CONF_TITLED("listen", listen_options),
                               VD_CONF_WORD("workers"),
                               VD_CONF_WORD("sessions"),
                               VD_CONF_WORD("log_format"),
+                              VD_CONF_WORD("udp_filter"),
                               CFG_END()};
 
-static const char *const later[] = {"proxy_protocol", "targets", "balance",    "resolver", "mark",
-                                    "user",           "admin",   "udp_filter", "dns",      NULL};
+static const char *const later[] = {"proxy_protocol", "targets", "balance", "resolver", "mark",
+                                    "user",           "admin",   "dns",     NULL};
 
 void vd_conf_daemon_init(struct vd_conf_daemon *c)
 {
     *c = (struct vd_conf_daemon){
         .handshake_ms = 10 * 1000,
         .connect_ms = 30 * 1000,
+        .bind_ms = 120 * 1000,
         .idle_ms = 3600 * 1000,
         .half_closed_ms = 300 * 1000,
         .drain_ms = 30 * 1000,
@@ -138,6 +144,7 @@ static int read_timeouts(struct vd_conf_daemon *c, struct vd_conf_file *f,
         uint32_t *ms;
     } times[] = {{"handshake", &c->handshake_ms},
                  {"connect", &c->connect_ms},
+                 {"bind", &c->bind_ms},
                  {"idle", &c->idle_ms},
                  {"half_closed", &c->half_closed_ms},
                  {"drain", &c->drain_ms}};
@@ -192,14 +199,16 @@ static int read_users_file(struct vd_conf_daemon *c, struct vd_conf_file *f)
 
 static int read_options(struct vd_conf_daemon *c, struct vd_conf_file *f)
 {
-    int format = c->log_json;
+    int format = c->log_json, filter = (int)c->udp_filter;
 
     if (read_users_file(c, f) < 0 ||
         vd_conf_file_number(f, f->root, "workers", 1, 1024, &c->workers) < 0 ||
         vd_conf_file_number(f, f->root, "sessions", 1, 10000000, &c->sessions_max) < 0 ||
-        vd_conf_file_choice(f, f->root, "log_format", vd_conf_log_formats, &format) < 0)
+        vd_conf_file_choice(f, f->root, "log_format", vd_conf_log_formats, &format) < 0 ||
+        vd_conf_file_choice(f, f->root, "udp_filter", vd_conf_udp_filters, &filter) < 0)
         return -1;
     c->log_json = format;
+    c->udp_filter = (enum vd_udp_filter)filter;
     return 0;
 }
 

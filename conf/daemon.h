@@ -15,6 +15,10 @@
 #include "proto/pattern.h"
 #include "proto/url.h"
 
+/* Who may answer a client of UDP ASSOCIATE: the hosts it has sent to, only the ports it has sent
+ * to, or everybody. */
+enum vd_udp_filter { VD_UDP_HOST, VD_UDP_PORT, VD_UDP_ANY };
+
 enum vd_listen_kind { VD_LISTEN_MIXED, VD_LISTEN_SOCKS, VD_LISTEN_HTTP };
 
 struct vd_conf_listen {
@@ -50,9 +54,11 @@ struct vd_conf_daemon {
     size_t access_count;
     struct vd_conf_chain upstream; /* hop_count 0: direct */
     bool log_json;
+    enum vd_udp_filter udp_filter;
     unsigned workers;        /* 0: one per core */
     uint32_t handshake_ms;   /* until the request is whole; default 10 s */
     uint32_t connect_ms;     /* resolve, dial and upstream; default 30 s */
+    uint32_t bind_ms;        /* BIND, until the peer comes; default 120 s */
     uint32_t idle_ms;        /* tunnel without data; default 3600 s */
     uint32_t half_closed_ms; /* one direction ended; default 300 s */
     uint32_t drain_ms;       /* SIGTERM; default 30 s */

@@ -78,11 +78,15 @@ static enum match to_matches(const struct vd_conf_access *rule, const struct vie
     return best;
 }
 
+static bool others_match(const struct vd_conf_access *rule, const struct view *v)
+{
+    return (rule->commands == 0 || (rule->commands & 1u << v->q->command)) &&
+           from_matches(rule, v) && user_matches(rule, v->q);
+}
+
 static enum match rule_matches(const struct vd_conf_access *rule, const struct view *v)
 {
-    bool others = (rule->commands == 0 || (rule->commands & 1u << v->q->command)) &&
-                  from_matches(rule, v) && user_matches(rule, v->q);
-    return others ? to_matches(rule, v) : MATCH_NO;
+    return others_match(rule, v) ? to_matches(rule, v) : MATCH_NO;
 }
 
 /* The first rule that matches: its verdict, and whether it names the target. Before the lookup a
@@ -187,6 +191,29 @@ static struct view view_of(const struct access_query *q, const struct vd_endpoin
     struct vd_ip ip = net_addr_ip(q->client);
     vd_endpoint_set_ip(&v.from, &ip, net_addr_port(q->client));
     return v;
+}
+
+static bool is_about_all(const struct vd_conf_access *rule)
+{
+    bool all = rule->to_count == 0;
+    for (size_t i = 0; !all && i < rule->to_count; i++)
+        all = rule->to[i].kind == VD_PATTERN_ANY && rule->to[i].port == 0;
+    return all;
+}
+
+bool access_command(const struct access *access, const struct access_query *q)
+{
+    struct view v = view_of(q, NULL);
+    for (size_t i = 0; i < access->conf->access_count; i++) {
+        const struct vd_conf_access *rule = &access->conf->access[i];
+        if (!others_match(rule, &v))
+            continue;
+        if (rule->verdict == VD_ALLOW)
+            return true;
+        if (is_about_all(rule))
+            return false;
+    }
+    return !access->has_allow;
 }
 
 enum access_verdict access_target(struct access *access, const struct access_query *q)

@@ -33,6 +33,8 @@ struct access;
 struct access *access_new(const struct vd_conf_daemon *conf);
 void access_free(struct access *access);
 
+/* Whether the client may use q->command at all, for some target; q->target is not looked at. */
+bool access_command(const struct access *access, const struct access_query *q);
 /* What can be said before a lookup. ACCESS_BY_ADDRESS (names only): the final address decides. */
 enum access_verdict access_target(struct access *access, const struct access_query *q);
 /* The same for a chain, which sends names on: never ACCESS_BY_ADDRESS. */

@@ -14,9 +14,7 @@ enum { REFUSED_MS = 2000, REFUSED_BYTES = 1 << 20 /* read after a refusal, at mo
 
 /* --- answers --- */
 
-/* Sends what the codec has to say. 1: all is sent; 0: the socket is full; -1: the client is gone.
- */
-static int send_answer(struct session *s)
+int handshake_send(struct session *s)
 {
     uint8_t text[VD_ACCEPT_REPLY_MAX];
     struct vd_accept *a = &s->setup->accept;
@@ -35,7 +33,7 @@ void handshake_refused(struct session *s)
 {
     struct relay_pool *pool = &s->worker->pool;
     int fd = session_leg(s, RELAY_CLIENT)->io.fd;
-    int sent = s->setup ? send_answer(s) : 1;
+    int sent = s->setup ? handshake_send(s) : 1;
     if (sent == 0)
         return;
     if (sent == 1 && s->setup) {
@@ -52,12 +50,13 @@ void handshake_refused(struct session *s)
     session_close(s);
 }
 
-/* The codec holds the refusal. A protocol that is unknown here gets no answer. */
-static void refuse(struct session *s, int err)
+/* A protocol that is unknown here gets no answer. */
+void handshake_refuse(struct session *s, int err)
 {
     uint8_t byte;
     session_log_end(s, "refused", vd_err_proxy_status(err));
     dial_stop(&s->setup->dial);
+    bind_stop(s);
     s->state = SESSION_REFUSED;
     s->drained = 0;
     if (vd_accept_pending(&s->setup->accept, &byte, 1) == 0) {
@@ -68,18 +67,20 @@ static void refuse(struct session *s, int err)
     handshake_refused(s);
 }
 
-static void refuse_request(struct session *s, int err)
+void handshake_refuse_request(struct session *s, int err)
 {
     vd_accept_reply(&s->setup->accept, err, NULL);
-    refuse(s, err);
+    handshake_refuse(s, err);
 }
 
 /* --- REPLY --- */
 
 void handshake_reply(struct session *s)
 {
-    int sent = send_answer(s);
-    if (sent > 0)
+    int sent = handshake_send(s);
+    if (sent > 0 && s->command == VD_ASSOCIATE)
+        udp_serve(s);
+    else if (sent > 0)
         session_start_relay(s);
     else if (sent < 0)
         session_end(s, "client-gone");
@@ -91,7 +92,7 @@ static void on_dialed(struct dial *dial, int err)
     struct session *s = setup->session;
     struct vd_endpoint bound = dial->bound;
     if (err != VD_OK) {
-        refuse_request(s, err);
+        handshake_refuse_request(s, err);
         return;
     }
     net_addr_local(&s->out, dial->io.fd);
@@ -109,11 +110,11 @@ static void on_dialed(struct dial *dial, int err)
 
 /* --- the request --- */
 
-static struct access_query query_of(const struct session *s)
+struct access_query handshake_query(const struct session *s)
 {
     const struct vd_accept *a = &s->setup->accept;
     return (struct access_query){.client = &s->client,
-                                 .user = s->setup->logged_in ? a->user : NULL,
+                                 .user = s->logged_in ? a->user : NULL,
                                  .user_len = a->user_len,
                                  .command = (enum vd_command)a->command,
                                  .target = &a->target};
@@ -122,33 +123,43 @@ static struct access_query query_of(const struct session *s)
 static bool may_reach(struct dial *dial, const struct vd_ip *ip)
 {
     struct session *s = loop_owner(dial, struct session_setup, dial)->session;
-    struct access_query q = query_of(s);
+    struct access_query q = handshake_query(s);
     return access_address(s->worker->access, &q, ip);
 }
 
 static bool is_allowed(const struct session *s)
 {
-    struct access_query q = query_of(s);
+    struct access_query q = handshake_query(s);
     if (s->setup->dial.chained)
         return access_target_of_chain(s->worker->access, &q);
     return access_target(s->worker->access, &q) != ACCESS_NO;
 }
 
-static void take_request(struct session *s)
+static void start_connect(struct session *s)
 {
     struct session_setup *setup = s->setup;
-    s->command = setup->accept.command;
-    if (s->command != VD_CONNECT) {
-        refuse_request(s, VD_ERR_COMMAND);
-        return;
-    }
     if (!is_allowed(s)) {
-        refuse_request(s, VD_ERR_DENIED);
+        handshake_refuse_request(s, VD_ERR_DENIED);
         return;
     }
     s->state = SESSION_DIAL;
     loop_timer_in(session_loop(s), &s->timer, s->worker->conf->connect_ms);
     dial_start(&setup->dial, &setup->accept.target);
+}
+
+/* How BIND and ASSOCIATE would be asked for through a chain is not served: said so, never done
+ * here instead. */
+static void take_request(struct session *s)
+{
+    s->command = s->setup->accept.command;
+    if (s->command == VD_CONNECT)
+        start_connect(s);
+    else if (s->setup->dial.chained)
+        handshake_refuse_request(s, VD_ERR_COMMAND);
+    else if (s->command == VD_BIND)
+        bind_start(s);
+    else
+        udp_start(s);
 }
 
 /* --- ACCEPT and AUTH --- */
@@ -160,10 +171,10 @@ static bool take_verdict(struct session *s, bool ok)
     struct session_setup *setup = s->setup;
     if (!ok)
         session_log_login_refused(s);
-    setup->logged_in = ok;
+    s->logged_in = ok;
     vd_accept_login(&setup->accept, ok);
     if (!ok)
-        refuse(s, VD_ERR_LOGIN);
+        handshake_refuse(s, VD_ERR_LOGIN);
     return ok;
 }
 
@@ -205,7 +216,7 @@ static bool feed(struct session *s)
     if (result == VD_ACCEPT_REQUEST)
         take_request(s);
     else if (result < 0)
-        refuse(s, result);
+        handshake_refuse(s, result);
     return result == VD_MORE;
 }
 
@@ -234,7 +245,7 @@ void handshake_on(struct session *s)
     do {
         if (!feed(s))
             return;
-        sent = send_answer(s);
+        sent = handshake_send(s);
         if (sent < 0)
             session_end(s, "client-gone");
     } while (sent > 0 && receive(s));
@@ -246,10 +257,11 @@ void handshake_set_up(struct session *s, unsigned offers)
 {
     struct session_setup *setup = s->setup;
     setup->session = s;
-    setup->logged_in = false;
     setup->at = setup->len = 0;
     memset(&setup->login, 0, sizeof setup->login);
     vd_accept_start(&setup->accept, offers);
+    memset(&setup->bind, 0, sizeof setup->bind);
+    setup->bind.io.fd = -1;
     dial_init(&setup->dial, &s->worker->dialer);
     setup->dial.done = on_dialed;
     setup->dial.may_reach = may_reach;
@@ -257,5 +269,5 @@ void handshake_set_up(struct session *s, unsigned offers)
 
 void handshake_late(struct session *s)
 {
-    refuse_request(s, dial_timed_out(&s->setup->dial));
+    handshake_refuse_request(s, dial_timed_out(&s->setup->dial));
 }

@@ -15,7 +15,7 @@
  * target or the first hop; via: the hops; up, down: bytes carried towards the target and back;
  * ms: from accept to the end; time: of the end, UTC. end is one of
  *
- *     closed               both directions ended in order
+ *     closed               both directions ended in order; UDP: the client ended its connection
  *     reset-by-client      the client reset the connection; the target got a reset too
  *     reset-by-target      the other way round
  *     client-gone          the client left before its request was answered
@@ -25,6 +25,13 @@
  *     failed               the worker could not go on with it (memory, descriptors)
  *     refused              an answer other than success was given: `error` says which, in the
  *                          words of RFC 9209, and `said`, if it stands there, what a hop said
+ *
+ * With command=associate the keys datagrams_up, datagrams_down and dropped follow `time`, and `out`
+ * is the address towards the targets; with command=bind `out` is where it listened.
+ *
+ *     viaductd: bind-stranger client=... local=... target=... out=... peer=192.0.2.9:4000 time=...
+ *
+ * stands for each of the first few connections to a port of BIND that were not the awaited one's.
  *
  * With -v a line `session-open` with the same keys up to via is written when a tunnel begins.
  *

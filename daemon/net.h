@@ -28,6 +28,8 @@ uint16_t net_addr_port(const struct net_addr *a);
 void net_addr_print(struct vd_out *out, const struct net_addr *a);
 /* The local address of a socket; left AF_UNSPEC if the kernel does not tell. */
 void net_addr_local(struct net_addr *a, int fd);
+/* The local address from which packets to `to` would leave; false if there is no way to it. */
+bool net_local_towards(struct vd_ip *local, const struct vd_ip *to);
 
 /* Why a connection or a socket failed, as a reason of proto/err.h (positive). */
 int net_err(int number);

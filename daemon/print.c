@@ -12,6 +12,9 @@ static const char *const modes[] = {[VD_MODE_STRICT] = "strict",
                                     [VD_MODE_ROUND_ROBIN] = "round_robin",
                                     [VD_MODE_FAILOVER] = "failover"};
 
+static const char *const filters[] = {
+    [VD_UDP_HOST] = "host", [VD_UDP_PORT] = "port", [VD_UDP_ANY] = "any"};
+
 /* A string as libconfuse reads it back. */
 static void quoted(FILE *to, const char *text, size_t len)
 {
@@ -120,12 +123,14 @@ int print_config(FILE *to, const struct vd_conf_daemon *c)
     fputs("timeouts {", to);
     print_seconds(to, "handshake", c->handshake_ms);
     print_seconds(to, "connect", c->connect_ms);
+    print_seconds(to, "bind", c->bind_ms);
     print_seconds(to, "idle", c->idle_ms);
     print_seconds(to, "half_closed", c->half_closed_ms);
     print_seconds(to, "drain", c->drain_ms);
     fprintf(to, " }\nworkers = %u\n", c->workers);
     if (c->sessions_max > 0)
         fprintf(to, "sessions = %u\n", c->sessions_max);
+    fprintf(to, "udp_filter = \"%s\"\n", filters[c->udp_filter]);
     fprintf(to, "log_format = \"%s\"\n", c->log_json ? "json" : "text");
     return fflush(to) == 0 && !ferror(to) ? 0 : -1;
 }

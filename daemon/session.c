@@ -47,6 +47,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/associate.h"
 #include "daemon/session_state.h"
 
 enum {
@@ -86,10 +87,11 @@ void session_free_setup(struct session *s)
     struct session_setup *setup = s->setup;
     if (!setup)
         return;
-    s->setup = NULL;
     login_stop(w->login, &setup->login);
     dial_stop(&setup->dial);
+    bind_stop(s);
     explicit_bzero(setup->accept.password, sizeof setup->accept.password);
+    s->setup = NULL;
     if (w->free_setup_count >= FREE_SETUPS) {
         drop_setup(setup);
         return;
@@ -140,8 +142,7 @@ void session_free_all(struct worker *w)
     w->free_session_count = w->free_setup_count = 0;
 }
 
-/* The names in as much memory as they need. 0, or -1. */
-static int keep_names(struct session *s)
+int session_keep_names(struct session *s)
 {
     char text[VD_ENDPOINT_TEXT];
     const struct vd_accept *a = &s->setup->accept;
@@ -167,6 +168,7 @@ void session_close(struct session *s)
     s->state = SESSION_CLOSED;
     session_free_setup(s);
     relay_stop(&s->relay);
+    udp_stop(s);
     loop_timer_stop(&w->loop, &s->timer);
     loop_close(&w->loop, &session_leg(s, RELAY_CLIENT)->io);
     loop_close(&w->loop, &session_leg(s, RELAY_TARGET)->io);
@@ -224,12 +226,13 @@ static void end_by_reset(struct session *s, enum relay_side by, const char *end)
 
 /* --- RELAY --- */
 
-static void watch_relay(struct session *s)
+void session_watch(struct session *s)
 {
     const struct vd_conf_daemon *conf = s->worker->conf;
+    int64_t last_ms = s->udp ? s->udp->last_ms : relay_last_ms(&s->relay);
     bool half = relay_is_half_closed(&s->relay);
     uint32_t limit = half ? conf->half_closed_ms : conf->idle_ms;
-    int64_t left = relay_last_ms(&s->relay) + limit - s->worker->loop.now_ms;
+    int64_t left = last_ms + limit - s->worker->loop.now_ms;
     if (left > 0)
         loop_timer_in(session_loop(s), &s->timer, left);
     else
@@ -242,7 +245,7 @@ static void relay_on(struct session *s)
     switch (relay_go_on(&s->relay)) {
     case RELAY_GOES_ON:
         if (half != relay_is_half_closed(&s->relay))
-            watch_relay(s);
+            session_watch(s);
         break;
     case RELAY_ENDED:
         session_end(s, "closed");
@@ -261,14 +264,18 @@ static void relay_on(struct session *s)
 
 static void on_relay_task(struct loop_task *task)
 {
-    relay_on(loop_owner(task, struct session, relay.task));
+    struct session *s = loop_owner(task, struct session, relay.task);
+    if (s->state == SESSION_UDP)
+        udp_control(s);
+    else
+        relay_on(s);
 }
 
 void session_start_relay(struct session *s)
 {
     struct session_setup *setup = s->setup;
     s->relay.flow[RELAY_TARGET].last_ms = s->worker->loop.now_ms;
-    if (keep_names(s) != 0 ||
+    if (session_keep_names(s) != 0 ||
         relay_hold(&s->relay, RELAY_CLIENT, setup->in + setup->at, setup->len - setup->at) != 0) {
         session_end(s, "failed");
         return;
@@ -295,11 +302,17 @@ static void on_client(struct loop_io *io, uint32_t events)
         if (events & (EPOLLERR | EPOLLHUP))
             session_end(s, "client-gone");
         break;
+    case SESSION_BIND:
+        bind_on_client(s, events);
+        break;
     case SESSION_REPLY:
         handshake_reply(s);
         break;
     case SESSION_RELAY:
         relay_on(s);
+        break;
+    case SESSION_UDP:
+        udp_control(s);
         break;
     case SESSION_REFUSED:
         handshake_refused(s);
@@ -329,11 +342,15 @@ static void on_timer(struct loop_timer *timer)
     case SESSION_DIAL:
         handshake_late(s);
         break;
+    case SESSION_BIND:
+        bind_late(s);
+        break;
     case SESSION_REPLY:
         session_end(s, "client-gone");
         break;
     case SESSION_RELAY:
-        watch_relay(s);
+    case SESSION_UDP:
+        session_watch(s);
         break;
     case SESSION_RESETTING:
         reset_on(s);

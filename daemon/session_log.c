@@ -1,3 +1,4 @@
+#include "daemon/associate.h"
 #include "daemon/log.h"
 #include "daemon/session_state.h"
 
@@ -27,6 +28,16 @@ static void log_via(const struct vd_conf_chain *up)
     log_text("via", text, out.len);
 }
 
+/* Of the two ports the one of IPv4, if that was used. */
+static void log_associate_out(const struct associate *a)
+{
+    struct net_addr out = {0};
+    for (unsigned f = 0; f < 2 && out.any.sa_family == AF_UNSPEC; f++)
+        if (a->out[f].fd >= 0)
+            net_addr_local(&out, a->out[f].fd);
+    log_addr("out", &out);
+}
+
 static void log_who_and_where(const struct session *s)
 {
     const struct session_setup *setup = s->setup;
@@ -42,7 +53,10 @@ static void log_who_and_where(const struct session *s)
         log_endpoint("target", &setup->accept.target);
     else
         log_text("target", setup ? "" : s->names + s->user_len, s->target_len);
-    log_addr("out", &s->out);
+    if (s->udp)
+        log_associate_out(s->udp);
+    else
+        log_addr("out", &s->out);
     log_addr("peer", &s->peer);
     log_via(&s->worker->conf->upstream);
 }
@@ -63,10 +77,15 @@ void session_log_end(const struct session *s, const char *end, const char *error
         return;
     log_begin("session");
     log_who_and_where(s);
-    log_number("up", s->relay.flow[RELAY_CLIENT].bytes);
-    log_number("down", s->relay.flow[RELAY_TARGET].bytes);
+    log_number("up", s->udp ? s->udp->up.bytes : s->relay.flow[RELAY_CLIENT].bytes);
+    log_number("down", s->udp ? s->udp->down.bytes : s->relay.flow[RELAY_TARGET].bytes);
     log_number("ms", (uint64_t)(s->worker->loop.now_ms - s->started_ms));
     log_time();
+    if (s->udp) {
+        log_number("datagrams_up", s->udp->up.datagrams);
+        log_number("datagrams_down", s->udp->down.datagrams);
+        log_number("dropped", s->udp->dropped);
+    }
     if (error)
         log_word("error", error);
     if (error && s->setup && s->setup->dial.said_len > 0)

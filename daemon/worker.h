@@ -10,6 +10,7 @@
 #include "daemon/login.h"
 #include "daemon/relay.h"
 
+struct associate_batch;
 struct session;
 struct session_setup;
 
@@ -29,6 +30,9 @@ struct worker {
     struct session *free_sessions, *ended; /* `ended` is freed after the batch */
     struct session_setup *free_setups;
     unsigned free_session_count, free_setup_count;
+
+    struct associate_batch *batch; /* made for the first association */
+    size_t associations;           /* that live */
 
     bool paused; /* accept: too many sessions, or no descriptors */
     bool draining;

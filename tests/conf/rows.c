@@ -207,12 +207,12 @@ const struct conf_row conf_daemon_rows[] = {
      "x.conf:2: `proxy_protocol` is not served by this version; allowed: url"},
     {"admin = \"127.0.0.1:9180\"",
      "x.conf:1: `admin` is not served by this version; allowed: listen, proxy, allow, deny, "
-     "upstream, timeouts, users, workers, sessions, log_format"},
+     "upstream, timeouts, users, workers, sessions, log_format, udp_filter"},
     {"resolver = \"system\"",
      "x.conf:1: `resolver` is not served by this version; allowed: listen, proxy, allow, deny, "
-     "upstream, timeouts, users, workers, sessions, log_format"},
+     "upstream, timeouts, users, workers, sessions, log_format, udp_filter"},
     {"lisen a { }", "x.conf:1: unknown option `lisen`; allowed: listen, proxy, allow, deny, "
-                    "upstream, timeouts, users, workers, sessions, log_format"},
+                    "upstream, timeouts, users, workers, sessions, log_format, udp_filter"},
 
     {"allow a { from = {\"10.0.0.0/8\"} to = \"*:443\" commands = {\"connect\", \"bind\"} "
      "users = {\"alice\"} }\ndeny all { }",
@@ -235,13 +235,15 @@ const struct conf_row conf_daemon_rows[] = {
     {"upstream { hops = \"http://h\" }\nupstream { hops = \"http://i\" }",
      "x.conf:2: a second section `upstream`; allowed: one"},
 
-    {"timeouts { handshake = 1 connect = 2 idle = 3 half_closed = 4 drain = 5.5 }", NULL},
+    {"timeouts { handshake = 1 connect = 2 bind = 3 idle = 3 half_closed = 4 drain = 5.5 }", NULL},
     {"timeouts {\n idle = \"never\" }",
      "x.conf:2: bad idle `never`; allowed: seconds from 0.001 to 86400"},
     {"workers = 0", "x.conf:1: bad workers `0`; allowed: a number from 1 to 1024"},
     {"workers = 1x", "x.conf:1: bad workers `1x`; allowed: a number from 1 to 1024"},
     {"sessions = 99999999", "x.conf:1: bad sessions `99999999`; allowed: a number from 1 to "
                             "10000000"},
+    {"udp_filter = \"port\"", NULL},
+    {"udp_filter = \"none\"", "x.conf:1: unknown udp_filter `none`; allowed: host, port, any"},
     {"log_format = \"xml\"", "x.conf:1: unknown log_format `xml`; allowed: text, json"},
 
     {"users = \"good.users\"", NULL},

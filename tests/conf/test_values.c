@@ -108,14 +108,16 @@ static void test_daemon(void)
         "deny c { to = \"*:25\" } allow a { from = \"10.0.0.0/8\" commands = {\"connect\", "
         "\"associate\"} users = {\"x\", \"y\"} } deny b { }\n"
         "listen one { url = \"http://10.0.0.1\" } listen two { url = \"[::1]:0\" }\n"
-        "upstream { hops = \"socks5://1.2.3.4\" } timeouts { idle = 7 drain = 0.5 }\n"
-        "workers = 3 sessions = 9 log_format = \"json\" users = \"good.users\"\n";
+        "upstream { hops = \"socks5://1.2.3.4\" } timeouts { bind = 9 idle = 7 drain = 0.5 }\n"
+        "workers = 3 sessions = 9 log_format = \"json\" users = \"good.users\"\n"
+        "udp_filter = \"any\"\n";
     struct vd_conf_daemon c;
     char *error, *warning;
 
     tap_begin();
     vd_conf_daemon_init(&c);
     EXPECT(c.handshake_ms == 10000 && c.connect_ms == 30000 && c.idle_ms == 3600000);
+    EXPECT(c.bind_ms == 120000 && c.udp_filter == VD_UDP_HOST);
     EXPECT(c.half_closed_ms == 300000 && c.drain_ms == 30000 && c.workers == 0);
     conf_write(CONF_FILE, text, sizeof text - 1);
     vd_conf_daemon_read(&c, CONF_FILE, &error, &warning);
@@ -135,6 +137,7 @@ static void test_daemon(void)
         tap_wrong("counts: %zu %zu %zu", c.access_count, c.listen_count, c.user_count);
     }
     EXPECT(c.upstream.hop_count == 1 && c.workers == 3 && c.sessions_max == 9 && c.log_json);
+    EXPECT(c.bind_ms == 9000 && c.udp_filter == VD_UDP_ANY);
     EXPECT(c.idle_ms == 7000 && c.drain_ms == 500 && c.handshake_ms == 10000);
     vd_conf_daemon_free(&c);
     tap_end("what a configuration of the daemon means, rules in the order of the file");

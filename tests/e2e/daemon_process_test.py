@@ -170,14 +170,15 @@ def options(p):
         conf = ('listen a { url = "mixed://127.0.0.1:0" }\nlisten b { url = "http://[::1]:3128" }\n'
                 f'users = "{users}"\nallow lan {{ from = {{"10.0.0.0/8"}} to = {{"*.test:80", "fd00::/8"}} commands = {{"connect"}} users = {{"bob"}} }}\n'
                 'deny all { }\nupstream { hops = {"socks5h://carol:hidden@h.test:1", "http://10.0.0.1:3128"} }\n'
-                'timeouts { handshake = 1.5 idle = 7 }\nworkers = 3\nlog_format = "json"\n')
+                'timeouts { handshake = 1.5 bind = 60 idle = 7 }\nworkers = 3\nudp_filter = "port"\nlog_format = "json"\n')
         first = p.run("--print-config", conf=conf)
         tap.same([first.code, first.err], [0, b""])
         for secret in (b"hidden", b"xxxx"):
             tap.holds(secret not in first.out, f"{secret} in {first.out}")
         again = p.run("--print-config", "--users", users, conf=first.out.decode())
         tap.same([again.code, again.out], [0, first.out], "what is printed can be read again")
-        for line in (b'url = "http://[::1]:3128"', b'from = {"10.0.0.0/8"}', b"handshake = 1.500", b"workers = 3"):
+        for line in (b'url = "http://[::1]:3128"', b'from = {"10.0.0.0/8"}', b"handshake = 1.500", b"workers = 3", b"bind = 60.000",
+                     b'udp_filter = "port"'):
             tap.holds(line in first.out, f"{line} in {first.out}")
         given = p.run("--print-config", "-l", "127.0.0.1:7", "-x", "http://x.test:1", "-w", "5", "--log-format", "text", conf=conf)
         tap.holds(b"mixed://127.0.0.1:7" in given.out and b"3128" not in given.out, "-l and -x stand in place of the file's")

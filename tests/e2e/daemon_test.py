@@ -193,7 +193,7 @@ def refusals(w, servers):
 
     def commands():
         for way, code in ((SOCKS5, 7), (SOCKS4, 91)):
-            for command in (2,) if way is SOCKS4 else (2, 3):
+            for command in (0, 3, 4, 255) if way is SOCKS4 else (0, 4, 255):
                 visit = d.visit(way, (ORIGIN, 80), command=command)
                 tap.same(visit.code, code, f"{way.name} command {command}")
 
@@ -249,7 +249,7 @@ def refusals(w, servers):
                     yield f"{way.name}: {reason}, by name", lambda y=way, r=reason: refused(y, r, names[r])
     yield "a refusal reaches a client that still talks", unread_bytes
     yield "a name that a rule refuses is not looked up", no_lookup
-    yield "BIND and ASSOCIATE are not served", commands
+    yield "unknown commands", commands
     yield "nonsense is refused", nonsense
     yield "2,000 handshakes with mistakes", mutations
 

@@ -8,7 +8,7 @@ import subprocess
 
 from . import netns, tap
 from .visit import Visit
-from .world import wait_until
+from .world import PYTHON, wait_until
 
 HOME = "proxy"  # the namespace
 # What a sanitizer keeps of freed memory would be taken for a leak.
@@ -110,6 +110,15 @@ class Daemon:
         if bad:
             tap.fail(f"a sanitizer: {self.log()[bad.start():][:3000]}")
         return status
+
+
+def socksify(w, at, program):
+    """Runs a program of Python under dante's client in the namespace app: what is for origin's network goes
+    to the SOCKS5 server `at`."""
+    conf = w.file(f"socks.{w.port()}.conf",
+                  f"route {{ from: 0.0.0.0/0 to: 10.2.0.0/24 via: {at[0]} port = {at[1]} protocol: tcp udp\n"
+                  "proxyprotocol: socks_v5\ncommand: connect udpassociate bind\nmethod: none }\n")
+    return w.run("app", ["socksify", PYTHON, "-c", program], env={"SOCKS_CONF": conf})
 
 
 def cpu_seconds(pid):

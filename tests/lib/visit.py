@@ -173,6 +173,10 @@ class Visit:
     def ok(self):
         return self.code == self.way.good
 
+    def second(self):
+        """BIND: hears the second reply, as `code` and `bound`. Whether it is good."""
+        return self.way.hear(self.sock, len(self.messages) - 1, self, self.login)
+
     def read(self, count):
         return _exactly(self.sock, count)
 

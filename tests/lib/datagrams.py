@@ -1,0 +1,106 @@
+"""Datagrams through a SOCKS5 relay (RFC 1928 section 7), and a server that echoes them.
+
+    with associate(daemon) as a:
+        a.send(("origin.test", 7777), b"data")
+        whence, data = a.receive()
+"""
+
+import ipaddress
+import os
+import socket
+import struct
+import threading
+
+from . import netns, tap
+from .daemon import HOME
+from .visit import PATIENCE, SOCKS5, Visit
+
+ECHO = 7777  # a port
+
+
+def header(target, frag=0):
+    """What stands before a datagram to a SOCKS5 relay (RFC 1928 section 7)."""
+    return bytes([0, 0, frag]) + SOCKS5.messages(target)[-1][3:]
+
+
+def told(datagram):
+    """((host, port), data) of what a relay sent."""
+    size = {1: 4, 4: 16}[datagram[3]]
+    at = 4 + size
+    return (str(ipaddress.ip_address(datagram[4:at])), struct.unpack("!H", datagram[at:at + 2])[0]), datagram[at + 2:]
+
+
+class Association(Visit):
+    """UDP ASSOCIATE, and a socket for its datagrams beside it."""
+
+    def __init__(self, at, target=("0.0.0.0", 0), ns=None, port=0, udp=True, **how):
+        super().__init__(at, SOCKS5, target, command=3, ns=ns, **how)
+        self.udp = datagram_socket((self.local[0], port), ns) if udp else None
+
+    def send(self, target, data, frag=0):
+        self.udp.sendto(header(target, frag) + data, self.bound)
+
+    def receive(self, seconds=PATIENCE):
+        """(from, data)"""
+        self.udp.settimeout(seconds)
+        data, whence = self.udp.recvfrom(1 << 17)
+        assert whence[:2] == self.bound, f"a datagram from {whence}, not from {self.bound}"
+        return told(data)
+
+    def close(self):
+        super().close()
+        if self.udp:
+            self.udp.close()
+
+
+def datagram_socket(at, ns=None):
+    family = socket.AF_INET6 if ":" in at[0] else socket.AF_INET
+    if ns is None:
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+    else:
+        with netns.inside(ns):
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.settimeout(PATIENCE)
+    sock.bind(at)
+    return sock
+
+
+class Echo(threading.Thread):
+    """Sends every datagram back to its sender; `seen` is [(sender, data)]."""
+
+    def __init__(self, ns, address, port=ECHO):
+        super().__init__(daemon=True)
+        self.seen, self.at = [], (address, port)
+        self.sock = datagram_socket(self.at, ns)
+        self.sock.settimeout(None)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self.start()
+
+    def run(self):
+        while True:
+            data, whence = self.sock.recvfrom(1 << 17)
+            self.seen.append((whence[:2], data))
+            self.sock.sendto(data, whence)
+
+
+def associate(d, at=None, ns=HOME, **how):
+    return Association(at or d.at, ns=ns, **how)
+
+
+def echoes(a, target, data=b"hello", whence=None):
+    a.send(target, data)
+    tap.same(a.receive(), (whence or target, data), f"the echo of {target}")
+
+
+def is_silent(a, seconds=0.1):
+    try:
+        return tap.fail(f"received {a.receive(seconds)}")
+    except TimeoutError:
+        return True
+
+
+def is_served(a, target):
+    """An echo comes back, and nothing before it."""
+    mark = os.urandom(12)
+    a.send(target, mark)
+    tap.same(a.receive()[1], mark, "what comes is the next echo")
