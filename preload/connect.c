@@ -7,11 +7,14 @@
 #include <sys/time.h>
 
 #include "client/addr.h"
+#include "client/lookup.h"
 #include "client/pending.h"
 #include "client/say.h"
 #include "client/sockets.h"
 #include "preload/hook.h"
 #include "proto/err.h"
+
+enum { DNS_PORT = 53 };
 
 int hook_fail(int number)
 {
@@ -69,12 +72,21 @@ static int refuse(const struct target *t, int err)
         vd_out_text(&out, "multicast, broadcast and link-local addresses are not carried");
     } else if (err == -VD_ERR_UNSUPPORTED) {
         vd_out_text(&out, "goes direct by a rule, but the program holds a placeholder address");
+    } else if (err == -VD_ERR_DENIED) {
+        vd_out_text(&out, "a name server of this machine is not asked: the proxy resolves names");
     } else {
         vd_out_text(&out, "refused by rule ");
         vd_out_text(&out, t->route.rule ? t->route.rule->title : "");
     }
     say(PLAN_FAILURES, &t->at, vd_out_string(&out));
-    return -(err == -VD_ERR_RULE ? EACCES : ENETUNREACH);
+    return -(err == -VD_ERR_RULE || err == -VD_ERR_DENIED ? EACCES : ENETUNREACH);
+}
+
+/* A resolver on loopback (127.0.0.53) passes on to the network what it is asked. */
+static bool leaks_names(const struct target *t)
+{
+    return t->at.port == DNS_PORT && vd_ip_class(&t->at.ip) == VD_CLASS_LOOPBACK &&
+           !lookup_may_query(NULL);
 }
 
 int hook_judge(struct target *t, const struct vd_endpoint *given)
@@ -89,6 +101,8 @@ int hook_judge(struct target *t, const struct vd_endpoint *given)
     case PLAN_DIRECT:
         if (vd_endpoint_is_name(&t->at))
             return refuse(t, -VD_ERR_UNSUPPORTED);
+        if (leaks_names(t))
+            return refuse(t, -VD_ERR_DENIED);
         say_direct(t);
         return 0;
     case PLAN_CHAIN:

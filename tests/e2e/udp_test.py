@@ -119,6 +119,16 @@ show(lambda: s6.send(b'x'))
         tap.same(out, ["None", str((APP, 5555))])
         w.quiet()
 
+    def own_resolver():
+        """Loopback is bypassed, but a resolver there would pass the names on."""
+        asks = ("show(lambda: s4.sendto(b'x', ('127.0.0.53', 53)))\n"
+                "show(lambda: socket.create_connection(('127.0.0.53', 53)))\n")
+        out, said = script(asks)
+        tap.same(out, ["EACCES", "EACCES"])
+        tap.same(said, ["127.0.0.53:53: a name server of this machine is not asked: the proxy resolves names"] * 2)
+        out, _ = script(asks, ["-d", "local"])
+        tap.same(out, ["1", "ECONNREFUSED"])
+
     def bypassed():
         for rule in (f"{NEAR}:999", "10.1.0.0/24"):
             out, said = script(
@@ -268,6 +278,7 @@ show(lambda: socket.socket(fileno=1))
     yield "connect tells the source, sending is refused", connected
     yield "a connected socket has no way out", connected_for_libc
     yield "a bound source is kept", bound_source
+    yield "a resolver on loopback", own_resolver
     yield "bypassed UDP works", bypassed
     yield "UDP on loopback works", loopback
     yield "multicast and broadcast", multicast
