@@ -80,7 +80,8 @@ def datagrams(w, servers):
                 tap.same([x.receive()[1] for _ in range(20)], [b"%s%d" % (sign, n) for n in range(20)], "own echoes")
 
     def rate():
-        """5,000 a second, 1,200 bytes each, for two seconds."""
+        """10,000 of 1,200 bytes, at most 5,000 a second. No more are under way than the buffers of the
+        test's own sockets hold, however late its threads get their turn: what is lost, the daemon lost."""
         count, data = 10000, os.urandom(1190)
         got = []
         with associate(d) as a:
@@ -100,6 +101,8 @@ def datagrams(w, servers):
                 late = began + number / 5000 - time.monotonic()
                 if late > 0:
                     time.sleep(late)
+                while number - len(got) > 40 and listener.is_alive():
+                    time.sleep(0.0005)
                 a.send((ORIGIN, ECHO), number.to_bytes(10, "big") + data)
             took = time.monotonic() - began
             listener.join()
@@ -113,7 +116,7 @@ def datagrams(w, servers):
     yield "UDP: a listener on all addresses", wildcard
     yield "UDP: the request split at every byte", segments
     yield "UDP: two associations", two
-    yield "UDP: 5,000 datagrams a second", rate
+    yield "UDP: 10,000 datagrams, none lost", rate
 
 
 def clients(w, servers):
