@@ -22,7 +22,7 @@
 #define SESSION_MAGIC "viaduct" /* with its NUL: 8 bytes */
 
 enum {
-    SESSION_VERSION = 1,
+    SESSION_VERSION = 2,
     SESSION_PAGE = 4096,
     SESSION_PLAN_AT = 64,
     SESSION_BUCKETS = 4096, /* heads of 4 bytes each, in names and in book */
@@ -35,7 +35,7 @@ enum {
     SESSION_BOOK_SIZE = 296,
     /* what is known of sockets, by cookie; no heads */
     SESSION_SOCKETS_MAX = 32768,
-    SESSION_SOCKET_SIZE = 64,
+    SESSION_SOCKET_SIZE = 128,
     /* what was learned of each hop of the plan; no heads */
     SESSION_HOPS_MAX = 4096,
     SESSION_HOP_SIZE = 64

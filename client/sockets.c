@@ -21,8 +21,10 @@ struct entry {
     uint32_t turn; /* when it was written: the order decides who goes first */
     uint32_t len;
     uint32_t denied;
+    uint32_t bound_len;
     uint8_t target[sizeof(struct sockaddr_in6)];
-    uint8_t zero[SESSION_SOCKET_SIZE - 20 - sizeof(struct sockaddr_in6)];
+    uint8_t bound[sizeof(struct sockaddr_in6)];
+    uint8_t zero[SESSION_SOCKET_SIZE - 24 - 2 * sizeof(struct sockaddr_in6)];
 };
 static_assert(sizeof(struct entry) == SESSION_SOCKET_SIZE, "an entry fits its place");
 
@@ -152,6 +154,7 @@ static void put(uint64_t cookie, const struct sockaddr *target, socklen_t len, b
     e->turn = __atomic_add_fetch(&head()->turn, 1, __ATOMIC_RELAXED);
     e->len = len;
     e->denied = denied;
+    e->bound_len = 0;
     memcpy(e->target, target, len);
     __atomic_store_n(&e->cookie, cookie, __ATOMIC_RELEASE);
 }
@@ -179,17 +182,40 @@ bool sockets_is_denied(int fd)
     return e && e->denied;
 }
 
+/* Copies an address out of an entry that may be written anew meanwhile. */
+static socklen_t copy_out(const struct entry *e, uint64_t cookie, struct sockaddr_storage *to,
+                          const uint8_t *from, uint32_t len)
+{
+    if (len > sizeof e->target)
+        len = 0;
+    memcpy(to, from, len);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return __atomic_load_n(&e->cookie, __ATOMIC_RELAXED) == cookie ? len : 0;
+}
+
 socklen_t sockets_get(uint64_t cookie, struct sockaddr_storage *target)
 {
     const struct entry *e = find(cookie);
-    uint32_t len;
 
-    if (!e)
-        return 0;
-    len = e->len <= sizeof e->target ? e->len : 0;
-    memcpy(target, e->target, len);
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    return __atomic_load_n(&e->cookie, __ATOMIC_RELAXED) == cookie ? len : 0;
+    return e ? copy_out(e, cookie, target, e->target, e->len) : 0;
+}
+
+void sockets_put_bound(uint64_t cookie, const struct sockaddr *bound, socklen_t len)
+{
+    struct entry *e = find(cookie);
+
+    if (!e || len > sizeof e->bound)
+        return;
+    memcpy(e->bound, bound, len);
+    __atomic_store_n(&e->bound_len, len, __ATOMIC_RELEASE);
+}
+
+socklen_t sockets_get_bound(uint64_t cookie, struct sockaddr_storage *bound)
+{
+    const struct entry *e = find(cookie);
+    uint32_t len = e ? __atomic_load_n(&e->bound_len, __ATOMIC_ACQUIRE) : 0;
+
+    return len ? copy_out(e, cookie, bound, e->bound, len) : 0;
 }
 
 void sockets_drop(uint64_t cookie)

@@ -28,6 +28,11 @@ bool sockets_is_denied(int fd);
 /* Writes the address into *target; its length, or 0 if nothing is known of the socket. */
 socklen_t sockets_get(uint64_t cookie, struct sockaddr_storage *target);
 
+/* The address that the last hop says the target sees (BND of the reply), in the form of the socket's
+ * family; of a socket that sockets_put was told of before. sockets_get_bound: its length, or 0. */
+void sockets_put_bound(uint64_t cookie, const struct sockaddr *bound, socklen_t len);
+socklen_t sockets_get_bound(uint64_t cookie, struct sockaddr_storage *bound);
+
 /* Socket options whose values a blocking handshake has to put back: SO_SNDTIMEO, SO_RCVTIMEO and
  * SO_RCVLOWAT. Hardly any program sets one; as long as none of the session did, nobody needs to
  * ask a socket for them. */
