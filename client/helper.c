@@ -1,5 +1,6 @@
 /*
- * The helper thread: drives the handshakes of sockets under way, one epoll for all of them.
+ * The helper thread: drives the handshakes of sockets under way, one epoll for all of them; but for
+ * those, at first, that a poll() of the program carries on (client/pending_park.c).
  *
  * It starts with the first of them and ends when there has been nothing to do for IDLE_MS. All
  * signals are blocked in it. It works under the lock in short turns that never wait.
@@ -43,10 +44,11 @@ static struct {
 static struct {
     int fd_1;
     bool used;
+    bool signalled; /* and perhaps not read */
 } waiters[WAITERS];
 
 /* A descriptor of ours: out of the program's way, and marked. */
-static int make_ours(int fd)
+int helper_make_ours(int fd)
 {
     int high = fd < 0 ? -1 : sys.fcntl(fd, F_DUPFD_CLOEXEC, (void *)(intptr_t)PENDING_HIGH_FD);
 
@@ -59,7 +61,7 @@ static int make_ours(int fd)
     return fd;
 }
 
-static void close_ours(int fd)
+void helper_close_ours(int fd)
 {
     note_unmark(fd, MARK_OURS);
     sys.close(fd);
@@ -82,16 +84,16 @@ void helper_unwatch(const struct entry *e)
 {
     struct epoll_event ignored = {0};
 
-    if (e->owner == pending_process())
+    if (e->owner == pending_process() && !e->parked)
         sys.epoll_ctl(helper.epfd_1 - 1, EPOLL_CTL_DEL, e->fd, &ignored);
 }
 
-static void go_on(struct entry *e, int r)
+void helper_go_on(struct entry *e, int r)
 {
     if (r <= 0)
         pending_settle(e, r);
     else
-        e->wants = r;
+        __atomic_store_n(&e->wants, r, __ATOMIC_RELAXED);
 }
 
 static bool is_mine(const struct entry *e)
@@ -124,13 +126,17 @@ static int step_on(struct entry *e, uint32_t events)
 
 static void step(const struct epoll_event *event)
 {
-    struct entry *e = &pending_arena()->entry[event->data.u32];
+    struct entry *e = &pending_arena()->entry[event->data.u32 % ENTRIES_MAX];
 
+    if (event->data.u32 == PARK_EVENT) {
+        park_ring();
+        return;
+    }
     helper.strays++;
     if (!is_mine(e) || !still_holds(e))
         return;
     helper.strays = 0;
-    go_on(e, step_on(e, event->events));
+    helper_go_on(e, step_on(e, event->events));
 }
 
 static void watch_all(void)
@@ -138,7 +144,7 @@ static void watch_all(void)
     struct arena *a = pending_arena();
 
     for (uint32_t i = 0; i < a->touched; i++)
-        if (is_mine(&a->entry[i]) && still_holds(&a->entry[i]))
+        if (is_mine(&a->entry[i]) && !a->entry[i].parked && still_holds(&a->entry[i]))
             helper_watch(&a->entry[i]);
 }
 
@@ -151,11 +157,12 @@ static void drop_strays(void)
     if (helper.strays < STRAYS)
         return;
     helper.strays = 0;
-    epfd = make_ours(epoll_create1(EPOLL_CLOEXEC));
+    epfd = helper_make_ours(epoll_create1(EPOLL_CLOEXEC));
     if (epfd < 0)
         return;
-    close_ours(helper.epfd_1 - 1);
+    helper_close_ours(helper.epfd_1 - 1);
     helper.epfd_1 = epfd + 1;
+    park_open(epfd);
     watch_all();
 }
 
@@ -171,6 +178,7 @@ static void take_over(struct entry *e)
         return;
     e->owner = pending_process();
     e->fd = fd;
+    e->parked = false;
     e->private_fd = false;
     for (int i = 0; i < e->registrations; i++)
         if (e->registration[i].pid == before)
@@ -189,7 +197,7 @@ static void look_after_mine(struct entry *e, int64_t now)
         if (deadline < helper.next_ns)
             helper.next_ns = deadline;
     } else if (still_holds(e)) {
-        go_on(e, drive_expire(&e->drive, e->fd));
+        helper_go_on(e, drive_expire(&e->drive, e->fd));
     }
 }
 
@@ -253,11 +261,12 @@ static int rest_ms(int64_t now)
 static void close_all(void)
 {
     if (helper.epfd_1)
-        close_ours(helper.epfd_1 - 1);
+        helper_close_ours(helper.epfd_1 - 1);
     helper.epfd_1 = 0;
+    park_close();
     for (int i = 0; i < WAITERS; i++) {
         if (waiters[i].fd_1 && !waiters[i].used) {
-            close_ours(waiters[i].fd_1 - 1);
+            helper_close_ours(waiters[i].fd_1 - 1);
             waiters[i].fd_1 = 0;
         }
     }
@@ -320,12 +329,13 @@ bool helper_ensure(void)
 
     if (helper.runs)
         return true;
-    epfd = make_ours(epoll_create1(EPOLL_CLOEXEC));
+    epfd = helper_make_ours(epoll_create1(EPOLL_CLOEXEC));
     if (epfd < 0)
         return false;
     helper.epfd_1 = epfd + 1;
     helper.looked_ns = 0;
     helper.endings = pending_arena()->endings;
+    park_open(epfd);
     helper.runs = start_thread();
     if (!helper.runs)
         close_all();
@@ -340,10 +350,12 @@ static int open_waiter(void)
         if (waiters[i].used)
             continue;
         if (!waiters[i].fd_1)
-            waiters[i].fd_1 = make_ours(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) + 1;
+            waiters[i].fd_1 = helper_make_ours(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) + 1;
         if (!waiters[i].fd_1)
             return -1;
-        pending_waiter_drain(waiters[i].fd_1 - 1);
+        if (waiters[i].signalled)
+            pending_waiter_drain(waiters[i].fd_1 - 1);
+        waiters[i].signalled = false;
         waiters[i].used = true;
         return waiters[i].fd_1 - 1;
     }
@@ -381,7 +393,7 @@ void pending_waiter_close(int waiter)
             continue;
         waiters[i].used = false;
         if (!helper.runs) { /* nobody else would close it */
-            close_ours(waiter);
+            helper_close_ours(waiter);
             waiters[i].fd_1 = 0;
         }
     }
@@ -392,9 +404,13 @@ void helper_wake_waiters(void)
 {
     eventfd_t one = 1;
 
-    for (int i = 0; i < WAITERS; i++)
-        if (waiters[i].used && sys.write(waiters[i].fd_1 - 1, &one, sizeof one) < 0)
+    for (int i = 0; i < WAITERS; i++) {
+        if (!waiters[i].used)
+            continue;
+        waiters[i].signalled = true;
+        if (sys.write(waiters[i].fd_1 - 1, &one, sizeof one) < 0)
             waiters[i].used = false; /* it is gone; its owner looks for itself */
+    }
 }
 
 /* --- descriptors of ours --------------------------------------------------------------------- */
@@ -405,6 +421,8 @@ size_t helper_fds(int fds[HELPER_FDS_MAX])
 
     if (helper.epfd_1)
         fds[n++] = helper.epfd_1 - 1;
+    if (park_fd() >= 0)
+        fds[n++] = park_fd();
     for (int i = 0; i < WAITERS; i++)
         if (waiters[i].fd_1)
             fds[n++] = waiters[i].fd_1 - 1;
@@ -421,6 +439,8 @@ bool helper_move_fd(int fd)
     note_mark(moved, MARK_OURS);
     if (helper.epfd_1 == fd + 1)
         helper.epfd_1 = moved + 1;
+    if (park_fd() == fd)
+        park_moved(moved);
     for (int i = 0; i < WAITERS; i++)
         if (waiters[i].fd_1 == fd + 1)
             waiters[i].fd_1 = moved + 1;

@@ -153,11 +153,11 @@ void pending_settle(struct entry *e, int result)
     finish(e, result >= 0);
 }
 
-static bool set_going(struct entry *e, int wants)
+static bool set_going(struct entry *e, int wants, bool may_park)
 {
     e->wants = wants;
     e->beat_ns = drive_now_ns();
-    if (!helper_watch(e))
+    if (!(may_park && park(e)) && !helper_watch(e))
         return false;
     pending_enter_state(e, PENDING_UNDER_WAY);
     return true;
@@ -185,7 +185,7 @@ static int begin(struct entry *e, const struct target *t)
         watch_take(e, e->fd);
         r = drive_dial(&e->drive, e->fd);
     }
-    if (r > 0 && set_going(e, r))
+    if (r > 0 && set_going(e, r, true))
         return 0;
     return fail_at_once(e, r > 0 ? -VD_ERR_SPACE : r);
 }
@@ -221,7 +221,7 @@ bool pending_adopt(int fd, const struct sockaddr *addr, socklen_t len, const str
         e->drive = *d;
         e->low_water = low_water;
         watch_take(e, fd);
-        ok = set_going(e, wants);
+        ok = set_going(e, wants, false);
     }
     if (e && !ok) {
         watch_give(e);
@@ -264,7 +264,7 @@ enum pending_state pending_state(int fd)
     return (enum pending_state)state;
 }
 
-size_t pending_hide(struct pollfd *fds, size_t count)
+size_t pending_hide(struct pollfd *fds, size_t count, size_t *last)
 {
     size_t hidden = 0;
 
@@ -272,6 +272,7 @@ size_t pending_hide(struct pollfd *fds, size_t count)
         if (pending_state(fds[i].fd) != PENDING_UNDER_WAY)
             continue;
         fds[i].fd = -1;
+        *last = i;
         hidden++;
     }
     return hidden;

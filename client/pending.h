@@ -54,8 +54,16 @@ bool pending_adopt(int fd, const struct sockaddr *addr, socklen_t len, const str
 
 enum pending_state pending_state(int fd);
 
-/* Takes sockets under way out of an array for poll(): their fd becomes -1. The number of them. */
-size_t pending_hide(struct pollfd *fds, size_t count);
+/* Takes sockets under way out of an array for poll(): their fd becomes -1. The number of them; *last
+ * is where the last one stands. */
+size_t pending_hide(struct pollfd *fds, size_t count, size_t *last);
+
+/* Whether poll() may carry the handshake of fd on by itself: what to wait for, DRIVE_READ or
+ * DRIVE_WRITE, before pending_step; 0: it has to wait for others. What may change at any time. */
+int pending_parked(int fd);
+void pending_step(int fd);
+/* Leaves to the helper whatever is parked: the caller waits for more than poll() can tell it. */
+void pending_unpark_all(void);
 
 /* Waits until the handshake of fd has ended, at most until `deadline_ns` (0: as long as it takes).
  * A signal ends it as it would end a call that waits in the kernel: not, if its handler wants calls

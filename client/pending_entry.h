@@ -50,6 +50,8 @@ struct entry {
     bool private_fd; /* fd is a duplicate of ours: the program closed its own, others have theirs */
     bool forked;     /* children have it too */
     bool dissolved; /* FAILED, then connect(AF_UNSPEC): the error is there, connect() begins anew */
+    bool parked;    /* UNDER_WAY, and the helper does not watch it */
+    int64_t parked_ns; /* since when */
     uint8_t registrations;
     struct registration registration[REGISTRATIONS_MAX];
     struct sockaddr_in6 addr; /* what the program gave to connect() */
@@ -165,11 +167,31 @@ bool helper_watch(struct entry *e); /* waits for what e->wants; false: no room *
 void helper_unwatch(const struct entry *e);
 void helper_wake_waiters(void);
 /* The descriptors that are ours, in any order. */
-enum { HELPER_FDS_MAX = 65 };
+enum { HELPER_FDS_MAX = 66 };
 size_t helper_fds(int fds[HELPER_FDS_MAX]);
+/* Moves a new descriptor out of the program's way and marks it; `fd` may be -1. */
+int helper_make_ours(int fd);
+void helper_close_ours(int fd);
+/* Lock held: what follows a step of the driver that gave `r`. */
+void helper_go_on(struct entry *e, int r);
 /* In a child of fork(): there is no thread, and the descriptors are the parent's copies. */
 void helper_after_fork(void);
 /* Goes on with a copy of `fd`, which is ours, for the program wants this number. */
 bool helper_move_fd(int fd);
+
+/* --- client/pending_park.c; lock held --------------------------------------------------------- */
+
+enum { PARK_EVENT = ENTRIES_MAX }; /* of the timer, in the helper's epoll, beside the entries */
+
+/* The timer, made if there is none, into the helper's epoll; without it nothing is parked. */
+bool park_open(int epfd);
+void park_close(void);
+int park_fd(void); /* -1: none */
+void park_moved(int fd);
+void park_ring(void); /* the timer's event */
+/* false: it must be watched. */
+bool park(struct entry *e);
+/* Parked or not: the helper watches it from now on. May settle it. */
+void unpark(struct entry *e);
 
 #endif

@@ -63,6 +63,7 @@ int pending_wait(int fd, int64_t deadline_ns)
 
     if (pending_state(fd) != PENDING_UNDER_WAY)
         return 0;
+    pending_unpark_all();
     waiter = pending_waiter_open();
     pthread_cleanup_push(close_waiter, &waiter);
     r = wait_with(waiter, fd, deadline_ns);

@@ -381,6 +381,14 @@ static int control(struct entry *e, int epfd, int op, int fd, const struct epoll
     return op == EPOLL_CTL_ADD ? add(e, epfd, fd, event) : -ENOENT;
 }
 
+/* Epoll waits without us; and registrations of this process are given back by this process. */
+static void wait_for_epoll(struct entry *e)
+{
+    helper_ensure();
+    if (e->owner == pending_process())
+        unpark(e);
+}
+
 int pending_epoll_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 {
     struct pending_guard g;
@@ -395,7 +403,7 @@ int pending_epoll_ctl(int epfd, int op, int fd, const struct epoll_event *event)
     if (e)
         r = control(e, epfd, op, fd, event);
     if (r == 1 && e->state == PENDING_UNDER_WAY)
-        helper_ensure(); /* registrations of this process are given back by this process */
+        wait_for_epoll(e);
     pending_unlock(&g);
     return r;
 }

@@ -3,8 +3,9 @@
  *
  * Sockets under way are not ready, whatever the kernel's socket says. They are taken out of the
  * kernel's sight and an eventfd stands in for all of them, which the helper thread signals whenever
- * a handshake ends; then the array is looked at anew. Epoll keeps registrations itself and needs no
- * hook in its wait.
+ * a handshake ends; then the array is looked at anew. A single one that was begun just now is
+ * carried on here, without the helper (client/pending_park.c). Epoll keeps registrations itself and
+ * needs no hook in its wait.
  */
 #include <limits.h>
 #include <poll.h>
@@ -20,7 +21,7 @@
 #include "client/pending.h"
 #include "preload/hook.h"
 
-enum { ON_STACK = 256, TICK_NS = 5000000 };
+enum { ON_STACK = 256, TICK_NS = 2000000 };
 
 /* --- the loop that all share ----------------------------------------------------------------- */
 
@@ -28,9 +29,15 @@ struct wait {
     struct pollfd *fds; /* the program's */
     nfds_t count;
     struct pollfd *shown; /* what the kernel sees: one more, the waiter */
-    int waiter;
-    int64_t deadline_ns; /* -1: none */
+    int *waiter;          /* -1: none */
+    bool asked;           /* for a waiter */
+    bool signalled;       /* and it was not drained yet */
+    int64_t deadline_ns;  /* -1: none */
     const sigset_t *mask;
+    size_t hidden; /* sockets under way */
+    size_t last;   /* where the last one stands */
+    int drives; /* it is the only one, and this is what its driver waits for; 0: the helper drives
+                 */
 };
 
 static struct timespec to_timespec(int64_t ns)
@@ -45,18 +52,50 @@ static int64_t left_ns(const struct wait *w)
     return left > 0 ? left : 0;
 }
 
-/* Waits for as long as is left, or without a waiter for a tick. */
-static int wait_once(struct wait *w, bool hidden)
+static void look(struct wait *w)
 {
-    bool tick = hidden && w->waiter < 0;
+    memcpy(w->shown, w->fds, w->count * sizeof *w->fds);
+    w->hidden = pending_hide(w->shown, w->count, &w->last);
+    w->drives = w->hidden == 1 ? pending_parked(w->fds[w->last].fd) : 0;
+    if (w->drives)
+        w->shown[w->last] = (struct pollfd){.fd = w->fds[w->last].fd,
+                                            .events = w->drives == DRIVE_READ ? POLLIN : POLLOUT};
+    w->shown[w->count] = (struct pollfd){.fd = *w->waiter, .events = POLLIN};
+}
+
+/* What happens after the waiter is there, or was drained, signals it: so that comes before the look
+ * that counts. */
+static void prepare(struct wait *w)
+{
+    look(w);
+    if (w->hidden == 0 || w->drives || (w->asked && !w->signalled))
+        return;
+    if (w->signalled)
+        pending_waiter_drain(*w->waiter);
+    if (!w->asked) {
+        pending_unpark_all();
+        *w->waiter = pending_waiter_open();
+    }
+    w->asked = true;
+    w->signalled = false;
+    look(w);
+}
+
+static bool has_waiter(const struct wait *w)
+{
+    return w->hidden > 0 && !w->drives && *w->waiter >= 0;
+}
+
+/* Waits for as long as is left; for a tick if nobody would say when to look anew. */
+static int wait_once(struct wait *w)
+{
     int64_t ns = w->deadline_ns < 0 ? INT64_MAX : left_ns(w);
     struct timespec t;
 
-    if (tick && ns > TICK_NS)
+    if (w->hidden > 0 && !has_waiter(w) && ns > TICK_NS)
         ns = TICK_NS;
     t = to_timespec(ns);
-    return sys.ppoll(w->shown, w->count + (hidden && w->waiter >= 0), ns == INT64_MAX ? NULL : &t,
-                     w->mask);
+    return sys.ppoll(w->shown, w->count + has_waiter(w), ns == INT64_MAX ? NULL : &t, w->mask);
 }
 
 static void copy_results(const struct wait *w)
@@ -65,16 +104,28 @@ static void copy_results(const struct wait *w)
         w->fds[i].revents = w->shown[i].fd < 0 ? 0 : w->shown[i].revents;
 }
 
-/* What the program's call gives, or -2: look again. */
-static int judge(struct wait *w, int r, bool hidden)
+/* Takes what is none of the program's out of the results; `r` without it. */
+static int take_ours(struct wait *w, int r)
 {
-    bool own = r > 0 && hidden && w->waiter >= 0 && w->shown[w->count].revents;
-
-    if (own) {
-        pending_waiter_drain(w->waiter);
+    if (r > 0 && has_waiter(w) && w->shown[w->count].revents) {
+        w->signalled = true;
         r--;
     }
-    if (r == 0 && (own || (hidden && w->waiter < 0)) && (w->deadline_ns < 0 || left_ns(w) > 0))
+    if (!w->drives)
+        return r;
+    if (r > 0 && w->shown[w->last].revents) {
+        pending_step(w->fds[w->last].fd);
+        r--;
+    }
+    w->shown[w->last].fd = -1;
+    return r;
+}
+
+/* What the program's call gives, or -2: look again. */
+static int judge(struct wait *w, int r)
+{
+    r = take_ours(w, r);
+    if (r == 0 && w->hidden > 0 && (w->deadline_ns < 0 || left_ns(w) > 0))
         return -2;
     if (r >= 0)
         copy_results(w);
@@ -86,12 +137,8 @@ static int wait_loop(struct wait *w)
     int r = -2;
 
     while (r == -2) {
-        bool hidden;
-
-        memcpy(w->shown, w->fds, w->count * sizeof *w->fds);
-        hidden = pending_hide(w->shown, w->count) > 0;
-        w->shown[w->count] = (struct pollfd){.fd = w->waiter, .events = POLLIN};
-        r = judge(w, wait_once(w, hidden), hidden);
+        prepare(w);
+        r = judge(w, wait_once(w));
     }
     return r;
 }
@@ -135,7 +182,7 @@ static int wait_and_give_back(struct wait *w, struct room *room)
 {
     int r;
 
-    room->waiter = w->waiter = pending_waiter_open();
+    w->waiter = &room->waiter;
     pthread_cleanup_push(give_back, room);
     r = wait_loop(w);
     pthread_cleanup_pop(1);

@@ -44,8 +44,10 @@ static int get_error(int fd, void *value, socklen_t *len)
 {
     int error;
 
-    if (pending_state(fd) == PENDING_UNDER_WAY)
+    if (pending_state(fd) == PENDING_UNDER_WAY) {
+        pending_unpark_all(); /* it asks by other means than poll() */
         return give_int(0, value, len);
+    }
     error = pending_take_error(fd);
     return error ? give_int(error, value, len)
                  : sys.getsockopt(fd, SOL_SOCKET, SO_ERROR, value, len);

@@ -262,6 +262,7 @@ static int answer_again(int fd, bool blocking)
     if (pending_state(fd) == PENDING_UNDER_WAY) {
         int why = blocking ? pending_wait(fd, send_deadline_ns(fd)) : EALREADY;
 
+        pending_unpark_all(); /* it asks by other means than poll() */
         if (why)
             return hook_fail(why == ETIMEDOUT ? EALREADY : why);
     }
