@@ -1,7 +1,12 @@
 /*
  * A chain is the shake with the first hop, then on the same stream the shake with the next one, up
  * to the last, whose target is the chain's own. One shake is kept: that of the hop whose answer is
- * awaited.
+ * awaited, the listener. What is said next is kept apart from it, as a place in the sequence of all
+ * messages: message by message it is the listener's own, in a flight it runs ahead as far as the
+ * hops between allow.
+ *
+ *     METHOD, LOGIN, REPLY of hop 1 | REPLY of hop 2 (HTTP) | METHOD, REPLY of hop 3 | done
+ *        ^ heard next                          ^ said next
  */
 #include "proto/chain.h"
 
@@ -9,6 +14,7 @@
 #include <string.h>
 
 #include "proto/err.h"
+#include "proto/shake_codec.h"
 
 const struct vd_hop *vd_path_hop(const struct vd_path *path, unsigned position)
 {
@@ -40,18 +46,49 @@ static int target_of(const struct vd_chain *c, unsigned position, struct vd_endp
     return VD_OK;
 }
 
-static int enter_hop(struct vd_chain *c, unsigned position)
+static bool flies(const struct vd_chain *c, unsigned position)
+{
+    return c->path.flights >> position & 1;
+}
+
+static int start_shake(const struct vd_chain *c, struct vd_shake *s, unsigned position)
 {
     const struct vd_hop *hop = vd_path_hop(&c->path, position);
     enum vd_command command = is_last(c, position) ? (enum vd_command)c->command : VD_CONNECT;
     struct vd_endpoint target;
     int r;
 
-    c->at = (uint8_t)position;
     if (hop->scheme == VD_HTTPS || (hop->unix_len > 0 && position > 0))
         return -VD_ERR_UNSUPPORTED;
     r = target_of(c, position, &target);
-    return r < 0 ? r : vd_shake_start(&c->shake, hop, command, &target);
+    if (r == VD_OK)
+        r = vd_shake_start(s, hop, command, &target);
+    if (r == VD_OK && s->stage == VD_STAGE_METHOD && hop->has_login && flies(c, position)) {
+        s->login_only = 1;
+        vd_shake_enter(s, VD_STAGE_METHOD);
+    }
+    return r;
+}
+
+static int enter_hop(struct vd_chain *c, unsigned position)
+{
+    c->at = (uint8_t)position;
+    return start_shake(c, &c->shake, position);
+}
+
+static int start_over(struct vd_chain *c)
+{
+    c->flown = c->cause = 0;
+    for (unsigned position = c->path.count; position-- > 0;) {
+        int r = enter_hop(c, position);
+
+        if (r < 0)
+            return r;
+    }
+    c->say_at = 0;
+    c->say_stage = c->shake.stage;
+    c->say_sent = 0;
+    return VD_OK;
 }
 
 int vd_chain_start(struct vd_chain *c, const struct vd_path *path, enum vd_command command,
@@ -61,29 +98,173 @@ int vd_chain_start(struct vd_chain *c, const struct vd_path *path, enum vd_comma
     c->path = *path;
     c->target = *target;
     c->command = (uint8_t)command;
-    for (unsigned position = path->count; position-- > 0;) {
-        int r = enter_hop(c, position);
+    c->patience_ms = VD_FLIGHT_PATIENCE_MS;
+    return start_over(c);
+}
 
-        if (r < 0)
-            return r;
+void vd_chain_again(struct vd_chain *c)
+{
+    int r;
+
+    c->path.flights = 0;
+    r = start_over(c);
+    assert(r == VD_OK); /* it was started before */
+    (void)r;
+}
+
+/* --- what is said ---------------------------------------------------------------------------- */
+
+/* A message: the one that opens a stage of the handshake with the hop at a position. */
+struct message {
+    uint8_t at, stage;
+};
+
+static struct message said_next(const struct vd_chain *c)
+{
+    return (struct message){c->say_at, c->say_stage};
+}
+
+static struct message heard_next(const struct vd_chain *c)
+{
+    return (struct message){c->at, c->shake.stage};
+}
+
+/* Below 0, 0, above 0: a comes before b, is b, comes after it. */
+static int order(struct message a, struct message b)
+{
+    return a.at != b.at ? a.at - b.at : a.stage - b.stage;
+}
+
+static bool is_socks5(const struct vd_hop *hop)
+{
+    return hop->scheme == VD_SOCKS5 || hop->scheme == VD_SOCKS5H;
+}
+
+static uint8_t first_stage(const struct vd_hop *hop)
+{
+    return is_socks5(hop) ? VD_STAGE_METHOD : VD_STAGE_REPLY;
+}
+
+/* In a flight the hop chooses what is offered. */
+static struct message behind(const struct vd_chain *c, struct message m)
+{
+    if (m.stage == VD_STAGE_METHOD && vd_path_hop(&c->path, m.at)->has_login)
+        m.stage = VD_STAGE_LOGIN;
+    else if (m.stage < VD_STAGE_REPLY)
+        m.stage = VD_STAGE_REPLY;
+    else if (is_last(c, m.at))
+        m.stage = VD_STAGE_DONE;
+    else
+        m = (struct message){(uint8_t)(m.at + 1), first_stage(vd_path_hop(&c->path, m.at + 1u))};
+    return m;
+}
+
+/* What is awaited may be asked for; all further on if every hop up to there takes it early. */
+static bool may_say(const struct vd_chain *c, struct message m)
+{
+    struct message heard = heard_next(c);
+
+    if (m.stage == VD_STAGE_DONE || heard.stage == VD_STAGE_DONE)
+        return false;
+    if (order(m, heard) == 0)
+        return true;
+    for (unsigned position = heard.at; position < m.at; position++)
+        if (!flies(c, position))
+            return false;
+    return m.stage == first_stage(vd_path_hop(&c->path, m.at)) ? m.at > heard.at : flies(c, m.at);
+}
+
+/* The whole message; its length. */
+static size_t write_message(const struct vd_chain *c, struct message m, uint8_t *buf, size_t cap)
+{
+    struct vd_shake s;
+
+    if (start_shake(c, &s, m.at) < 0)
+        return 0; /* vd_chain_start tried every hop */
+    if (s.stage != m.stage)
+        vd_shake_enter(&s, (enum vd_stage)m.stage);
+    return vd_shake_pending(&s, buf, cap);
+}
+
+/* Whether just one message may be said now: the one whose answer is awaited. */
+static bool is_serial(const struct vd_chain *c)
+{
+    return order(said_next(c), heard_next(c)) == 0 && !may_say(c, behind(c, said_next(c)));
+}
+
+static size_t write_flight(const struct vd_chain *c, uint8_t *buf, size_t cap)
+{
+    uint8_t text[VD_SHAKE_MESSAGE_MAX];
+    struct message m = said_next(c);
+    size_t len = 0, skip = c->say_sent;
+
+    for (; may_say(c, m); m = behind(c, m), skip = 0) {
+        size_t n = write_message(c, m, text, sizeof text) - skip;
+
+        if (len > 0 && n > cap - len)
+            break;
+        if (n > cap)
+            n = cap;
+        memcpy(buf + len, text + skip, n);
+        len += n;
     }
-    return VD_OK;
+    return len;
 }
 
 size_t vd_chain_pending(const struct vd_chain *c, uint8_t *buf, size_t cap)
 {
-    return vd_shake_pending(&c->shake, buf, cap);
+    return is_serial(c) ? vd_shake_pending(&c->shake, buf, cap) : write_flight(c, buf, cap);
 }
 
 bool vd_chain_speaks(const struct vd_chain *c)
 {
-    return vd_shake_speaks(&c->shake);
+    return may_say(c, said_next(c));
+}
+
+static size_t length_of(const struct vd_chain *c, struct message m)
+{
+    uint8_t text[VD_SHAKE_MESSAGE_MAX];
+
+    if (order(m, heard_next(c)) == 0)
+        return c->shake.length;
+    return write_message(c, m, text, sizeof text);
+}
+
+/* The shake that listens has said its word as far as the chain has. */
+static void tell_listener(struct vd_chain *c)
+{
+    int ahead = order(said_next(c), heard_next(c));
+
+    if (ahead < 0) { /* a login that was offered, but not chosen */
+        c->say_at = c->at;
+        c->say_stage = c->shake.stage;
+        c->say_sent = 0;
+    }
+    c->shake.sent = ahead > 0 ? c->shake.length : c->say_sent;
 }
 
 void vd_chain_sent(struct vd_chain *c, size_t n)
 {
-    vd_shake_sent(&c->shake, n);
+    while (n > 0) {
+        struct message m = said_next(c);
+        size_t left = length_of(c, m) - c->say_sent, part = n < left ? n : left;
+
+        assert(may_say(c, m));
+        if (order(m, heard_next(c)) > 0)
+            c->flown = 1;
+        n -= part;
+        c->say_sent = (uint16_t)(c->say_sent + part);
+        if (part == left) {
+            m = behind(c, m);
+            c->say_at = m.at;
+            c->say_stage = m.stage;
+            c->say_sent = 0;
+        }
+    }
+    tell_listener(c);
 }
+
+/* --- what is heard --------------------------------------------------------------------------- */
 
 size_t vd_chain_want(const struct vd_chain *c)
 {
@@ -111,22 +292,65 @@ static int blame(struct vd_chain *c, int err)
     return -VD_ERR_UNREACHABLE;
 }
 
-int vd_chain_feed(struct vd_chain *c, const uint8_t *data, size_t len, size_t *used)
+/* What a hop says itself of a request, whatever came with it. */
+static bool is_definite(int err)
+{
+    switch (-err) {
+    case VD_ERR_METHOD:
+    case VD_ERR_PROTOCOL:
+    case VD_ERR_TOO_LONG:
+    case VD_ERR_CLOSED:
+    case VD_ERR_RESET:
+    case VD_ERR_SILENT:
+        return false;
+    default:
+        return true;
+    }
+}
+
+static int conclude(struct vd_chain *c, int err)
+{
+    return c->flown && !is_definite(err) ? VD_AGAIN : blame(c, err);
+}
+
+static int feed_hop(struct vd_chain *c, const uint8_t *data, size_t len, size_t *used)
 {
     int r = vd_shake_feed(&c->shake, data, len, used);
 
     if (r < 0)
-        return blame(c, r);
-    if (r != VD_DONE || is_last(c, c->at))
-        return r;
-    r = enter_hop(c, c->at + 1u);
-    assert(r == VD_OK); /* vd_chain_start tried every hop */
+        return conclude(c, r);
+    if (r == VD_DONE && !is_last(c, c->at)) {
+        r = enter_hop(c, c->at + 1u);
+        assert(r == VD_OK); /* vd_chain_start tried every hop */
+    }
+    tell_listener(c);
     return r;
 }
 
+int vd_chain_feed(struct vd_chain *c, const uint8_t *data, size_t len, size_t *used)
+{
+    int r;
+
+    *used = 0;
+    do {
+        size_t n = 0;
+
+        r = feed_hop(c, data + *used, len - *used, &n);
+        *used += n;
+    } while (r == VD_MORE && *used < len && !vd_chain_speaks(c));
+    return r;
+}
+
+/* Closing is how some hops refuse a login, and how others cannot stand a flight. */
 int vd_chain_lost(struct vd_chain *c, enum vd_loss loss)
 {
-    return blame(c, vd_shake_lost(&c->shake, loss));
+    int r = vd_shake_lost(&c->shake, loss);
+
+    if (loss == VD_LOSS_SILENT && c->path.proven >> c->at & 1)
+        return blame(c, r);
+    if (c->flown && r == -VD_ERR_LOGIN)
+        return VD_AGAIN;
+    return conclude(c, r);
 }
 
 void vd_chain_next(struct vd_chain *c)
@@ -141,7 +365,11 @@ const struct vd_hop *vd_chain_at(const struct vd_chain *c)
 
 uint32_t vd_chain_timeout_ms(const struct vd_chain *c)
 {
-    return vd_chain_at(c)->timeout_ms;
+    uint32_t ms = vd_chain_at(c)->timeout_ms;
+
+    if (!c->flown || c->path.proven >> c->at & 1)
+        return ms;
+    return ms && ms < c->patience_ms ? ms : c->patience_ms;
 }
 
 static const char *code_label(const struct vd_shake *s)

@@ -4,6 +4,11 @@
  * A driver sees the same face as proto/shake.h, whatever the number of hops: it dials the first
  * hop, then sends what is pending and feeds what it receives until VD_DONE. From then on the stream
  * is the target's. The rules of ownership, purity and copying of proto/shake.h hold.
+ *
+ * In one flight: a hop that keeps what comes early may be told more than it has answered yet: its
+ * own messages at once, and behind them those for the next hop. Which hops are such, the driver
+ * knows (vd_path.flights). What can go wrong with it ends with VD_AGAIN: dial anew, and all goes
+ * message by message. The program's own bytes are never sent ahead.
  */
 #ifndef VD_PROTO_CHAIN_H
 #define VD_PROTO_CHAIN_H
@@ -15,6 +20,11 @@ struct vd_path {
     const struct vd_hop *hops; /* borrowed */
     uint8_t count;             /* 1 to VD_HOPS_MAX */
     uint16_t order[VD_HOPS_MAX];
+    /* A bit for each position. A flight with a login offers that login alone, and an HTTP hop counts
+     * only if it has answered 2xx with this login before: one that refuses may take what follows
+     * for its next request. */
+    uint16_t flights; /* the hop may be told more before it has answered */
+    uint16_t proven;  /* and has done well with that: its silence needs no second try */
 };
 
 struct vd_chain {
@@ -24,6 +34,16 @@ struct vd_chain {
     uint8_t command;
     uint8_t at;    /* position of that hop in the path, from 0 */
     uint8_t cause; /* enum vd_err: why the hop before says that this one cannot be reached */
+    uint8_t say_at, say_stage; /* the message said next */
+    uint16_t say_sent;         /* bytes of it */
+    uint8_t flown;             /* something was said ahead of an answer */
+    uint32_t patience_ms;      /* how long an unproven hop may be silent in a flight */
+};
+
+enum {
+    VD_AGAIN = 2, /* beside VD_MORE and VD_DONE: the flight went wrong, see vd_chain_again */
+    VD_FLIGHT_MAX = 4096,        /* a buffer of this size takes most flights whole */
+    VD_FLIGHT_PATIENCE_MS = 2000 /* patience_ms, unless the driver knows better */
 };
 
 const struct vd_hop *vd_path_hop(const struct vd_path *path, unsigned position);
@@ -36,7 +56,9 @@ const struct vd_hop *vd_path_hop(const struct vd_path *path, unsigned position);
 int vd_chain_start(struct vd_chain *c, const struct vd_path *path, enum vd_command command,
                    const struct vd_endpoint *target);
 /* As their counterparts of proto/shake.h. What a hop says of its target is, but for the last one,
- * news of the next hop: that becomes -VD_ERR_UNREACHABLE of the latter. */
+ * news of the next hop: that becomes -VD_ERR_UNREACHABLE of the latter. vd_chain_feed and
+ * vd_chain_lost may give VD_AGAIN: the hop at `at` did not bear a flight, or failed in a way that
+ * may come of it. vd_chain_pending writes as many messages as may be said now. */
 size_t vd_chain_pending(const struct vd_chain *c, uint8_t *buf, size_t cap);
 bool vd_chain_speaks(const struct vd_chain *c);
 void vd_chain_sent(struct vd_chain *c, size_t n);
@@ -45,10 +67,13 @@ bool vd_chain_peeks(const struct vd_chain *c);
 int vd_chain_feed(struct vd_chain *c, const uint8_t *data, size_t len, size_t *used);
 int vd_chain_lost(struct vd_chain *c, enum vd_loss loss);
 void vd_chain_next(struct vd_chain *c);
+/* After VD_AGAIN, on a new connection to the first hop: from the start, message by message. */
+void vd_chain_again(struct vd_chain *c);
 
 /* The hop whose answer is awaited, or that failed. */
 const struct vd_hop *vd_chain_at(const struct vd_chain *c);
-/* The time limit of that hop's stage in milliseconds, 0: none of its own. */
+/* The time limit of that hop's stage in milliseconds, 0: none of its own. In a flight with an
+ * unproven hop it is patience_ms at most. */
 uint32_t vd_chain_timeout_ms(const struct vd_chain *c);
 
 /* "hop 2 of 3 (http://10.0.0.2:3128) refused the login (HTTP 407)": which hop, what became of it,

@@ -64,6 +64,7 @@ struct vd_shake {
     uint8_t stage;   /* enum vd_stage */
     uint8_t method;  /* SOCKS5: the one chosen */
     uint8_t reason;  /* HTTP: from Proxy-Status, an enum vd_err */
+    uint8_t login_only; /* SOCKS5: no other method is offered */
     uint8_t excerpt_len;
     uint8_t excerpt[VD_EXCERPT_MAX]; /* the first bytes of the message awaited */
     uint8_t in[4 + 1 + VD_NAME_MAX + 2];

@@ -31,7 +31,9 @@ static int start(struct vd_shake *s)
 static void write_methods(const struct vd_shake *s, struct vd_out *out)
 {
     vd_out_u8(out, VERSION);
-    if (s->hop->has_login)
+    if (s->login_only)
+        vd_out_bytes(out, (const uint8_t[]){1, USER_PASSWORD}, 2);
+    else if (s->hop->has_login)
         vd_out_bytes(out, (const uint8_t[]){2, NO_LOGIN, USER_PASSWORD}, 3);
     else
         vd_out_bytes(out, (const uint8_t[]){1, NO_LOGIN}, 2);
@@ -103,7 +105,7 @@ static int parse_method(struct vd_shake *s)
         return -VD_ERR_METHOD;
     if (s->method == USER_PASSWORD && s->hop->has_login)
         vd_shake_enter(s, VD_STAGE_LOGIN);
-    else if (s->method == NO_LOGIN)
+    else if (s->method == NO_LOGIN && !s->login_only)
         vd_shake_enter(s, VD_STAGE_REPLY);
     else
         return -VD_ERR_PROTOCOL;

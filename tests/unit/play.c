@@ -64,6 +64,11 @@ static size_t client_room(struct play_end *end, const struct vd_chain *chain,
     return least(how->chunk, want);
 }
 
+static bool refused(const struct play_end *end)
+{
+    return end->result < 0 || end->result == VD_AGAIN;
+}
+
 static void client_hears(struct play_end *end, struct vd_chain *chain, const uint8_t *data,
                          size_t n, enum play_manner manner)
 {
@@ -71,9 +76,10 @@ static void client_hears(struct play_end *end, struct vd_chain *chain, const uin
 
     end->result = vd_chain_feed(chain, guard_put(data, n), n, &used);
     promise(end, used <= n, "feed: used <= len");
-    promise(end, end->result <= VD_DONE, "feed: VD_MORE, VD_DONE or a reason");
-    promise(end, used > 0 || end->result < 0, "feed: takes something or refuses");
-    promise(end, manner != PLAY_EXACT || used == n || end->result < 0, "want: never past the end");
+    promise(end, end->result <= VD_DONE || (end->result == VD_AGAIN && chain->flown),
+            "feed: VD_MORE, VD_DONE, a reason, or VD_AGAIN in a flight");
+    promise(end, used > 0 || refused(end), "feed: takes something or refuses");
+    promise(end, manner != PLAY_EXACT || used == n || refused(end), "want: never past the end");
     end->used += least(used, n);
     move_chain(chain);
 }
@@ -105,7 +111,7 @@ void play_client(struct play_end *end, struct vd_chain *chain, const uint8_t *in
         client_done(end, chain);
     if (end->result == VD_MORE && how->loss != PLAY_GOES_ON) {
         end->result = vd_chain_lost(chain, (enum vd_loss)(how->loss - PLAY_EOF));
-        promise(end, end->result < 0, "lost: always a reason");
+        promise(end, refused(end), "lost: always a reason, or VD_AGAIN");
     }
 }
 
