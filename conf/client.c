@@ -8,13 +8,14 @@
 #include "proto/bytes.h"
 
 static cfg_opt_t rule_options[] = {VD_CONF_WORDS("match"), VD_CONF_WORD("chain"),
-                                   VD_CONF_WORD("action"), CFG_END()};
+                                   VD_CONF_WORD("action"), VD_CONF_WORD("listen"), CFG_END()};
 static cfg_opt_t options[] = {VD_CONF_TITLED("proxy", vd_conf_proxy_options),
                               VD_CONF_TITLED("chain", vd_conf_chain_options),
                               VD_CONF_TITLED("rule", rule_options),
                               VD_CONF_WORDS("bypass"),
                               VD_CONF_WORD("dns"),
                               VD_CONF_WORD("udp"),
+                              VD_CONF_WORD("listen"),
                               VD_CONF_WORD("timeout"),
                               CFG_END()};
 
@@ -74,6 +75,17 @@ static int unknown_chain(struct vd_conf_client *c, struct vd_conf_file *f,
     return vd_conf_file_wrong(f, word->line, error);
 }
 
+/* The words begin with what may be said. */
+static int read_listen(struct vd_conf_file *f, cfg_t *section, enum vd_conf_listening *listen)
+{
+    int index = (int)*listen - VD_LISTEN_AUTO;
+
+    if (vd_conf_file_choice(f, section, "listen", vd_conf_listen_modes, &index) < 0)
+        return -1;
+    *listen = (enum vd_conf_listening)(index + VD_LISTEN_AUTO);
+    return 0;
+}
+
 static int read_outcome(struct vd_conf_client *c, struct vd_conf_file *f,
                         const struct vd_conf_section *section, struct vd_conf_rule *rule)
 {
@@ -120,6 +132,8 @@ static int read_rule(struct vd_conf_client *c, struct vd_conf_file *f,
                       rule->title);
         return vd_conf_file_wrong(f, section->line, error);
     }
+    if (read_listen(f, section->cfg, &rule->listen) < 0)
+        return -1;
     return read_outcome(c, f, section, rule);
 }
 
@@ -149,7 +163,8 @@ static int read_options(struct vd_conf_client *c, struct vd_conf_file *f)
     c->has_bypass = vd_conf_file_has(f->root, "bypass");
     c->dns = (enum vd_conf_dns)dns;
     c->udp = (enum vd_conf_udp)udp;
-    return 0;
+    c->listen = VD_LISTEN_AUTO;
+    return read_listen(f, f->root, &c->listen);
 }
 
 static bool has_passwords(const struct vd_conf_client *c)

@@ -24,6 +24,7 @@ enum vd_conf_mode {
 };
 enum vd_conf_dns { VD_DNS_AUTO, VD_DNS_REMOTE, VD_DNS_LOCAL, VD_DNS_CHAIN };
 enum vd_conf_udp { VD_UDP_AUTO, VD_UDP_PROXY, VD_UDP_DENY, VD_UDP_DIRECT };
+enum vd_conf_listening { VD_LISTEN_UNSAID, VD_LISTEN_AUTO, VD_LISTEN_CHAIN, VD_LISTEN_DIRECT };
 enum vd_conf_action { VD_RULE_CHAIN, VD_RULE_DIRECT, VD_RULE_REFUSE };
 
 struct vd_conf_chain {
@@ -31,7 +32,7 @@ struct vd_conf_chain {
     struct vd_hop hops[VD_HOPS_MAX]; /* proxies by name are already put in */
     size_t hop_count;
     enum vd_conf_mode mode;
-    unsigned pick; /* 0: all */
+    unsigned pick; /* for the last three modes; 0: 1 */
 };
 
 struct vd_conf_rule {
@@ -39,7 +40,8 @@ struct vd_conf_rule {
     struct vd_pattern *match;
     size_t match_count;
     enum vd_conf_action action;
-    char *chain; /* VD_RULE_CHAIN: its title, which exists */
+    char *chain;                   /* VD_RULE_CHAIN: its title, which exists */
+    enum vd_conf_listening listen; /* unsaid: as the file says */
 };
 
 struct vd_conf_client {
@@ -52,7 +54,8 @@ struct vd_conf_client {
     bool has_bypass; /* false: the default (loopback) holds */
     enum vd_conf_dns dns;
     enum vd_conf_udp udp;
-    uint32_t timeout_ms; /* 0: not said */
+    enum vd_conf_listening listen; /* never unsaid */
+    uint32_t timeout_ms;           /* 0: not said */
 };
 
 /* Reads `path`. 0, or -1 with *error (the caller frees it). *warning (freed by the caller, may be

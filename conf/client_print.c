@@ -25,11 +25,32 @@ static void print_seconds(FILE *to, uint32_t ms)
         fprintf(to, ".%03" PRIu32, ms % 1000);
 }
 
+static void add_option(char *url, size_t size, const char *name, const char *value)
+{
+    size_t len = strlen(url);
+
+    snprintf(url + len, size - len, "%c%s=%s", strchr(url, '?') ? '&' : '?', name, value);
+}
+
+static void add_options(char *url, size_t size, const struct vd_hop *hop)
+{
+    char seconds[32];
+
+    snprintf(seconds, sizeof seconds, "%" PRIu32 ".%03" PRIu32, hop->timeout_ms / 1000,
+             hop->timeout_ms % 1000);
+    if (hop->timeout_ms)
+        add_option(url, size, "timeout", seconds);
+    if (hop->pipeline != VD_PIPELINE_AUTO)
+        add_option(url, size, "pipeline", vd_pipeline_name((enum vd_pipeline)hop->pipeline));
+    if (hop->no_probe)
+        add_option(url, size, "probe", "no");
+}
+
 /* vd_url_print leaves the password away; stars stand in for it, so that the login is seen to have
  * one. */
 static void print_hop(FILE *to, const struct vd_hop *hop)
 {
-    char text[VD_URL_TEXT], masked[VD_URL_TEXT + 4];
+    char text[VD_URL_TEXT], masked[VD_URL_TEXT + 64];
     struct vd_out out = vd_out_over(text, sizeof text);
 
     vd_url_print(&out, hop);
@@ -38,12 +59,7 @@ static void print_hop(FILE *to, const struct vd_hop *hop)
         snprintf(masked, sizeof masked, "%.*s:***%s", (int)(host - text), text, host);
     else
         snprintf(masked, sizeof masked, "%s", text);
-    if (hop->timeout_ms) {
-        char timeout[32];
-        snprintf(timeout, sizeof timeout, "?timeout=%" PRIu32 ".%03" PRIu32, hop->timeout_ms / 1000,
-                 hop->timeout_ms % 1000);
-        strncat(masked, timeout, sizeof masked - strlen(masked) - 1);
-    }
+    add_options(masked, sizeof masked, hop);
     print_quoted(to, masked);
 }
 
@@ -88,6 +104,8 @@ static void print_rule(FILE *to, const struct vd_conf_rule *rule)
     } else {
         fprintf(to, "    action = \"%s\"\n", rule->action == VD_RULE_DIRECT ? "direct" : "refuse");
     }
+    if (rule->listen)
+        fprintf(to, "    listen = \"%s\"\n", vd_conf_listen_modes[rule->listen - VD_LISTEN_AUTO]);
     fputs("}\n", to);
 }
 
@@ -101,8 +119,8 @@ void vd_conf_client_print(FILE *to, const struct vd_conf_client *c)
         fputs("bypass = ", to);
         print_patterns(to, c->bypass, c->bypass_count);
     }
-    fprintf(to, "dns = \"%s\"\nudp = \"%s\"\n", vd_conf_dns_modes[c->dns],
-            vd_conf_udp_modes[c->udp]);
+    fprintf(to, "dns = \"%s\"\nudp = \"%s\"\nlisten = \"%s\"\n", vd_conf_dns_modes[c->dns],
+            vd_conf_udp_modes[c->udp], vd_conf_listen_modes[c->listen - VD_LISTEN_AUTO]);
     if (c->timeout_ms) {
         fputs("timeout = ", to);
         print_seconds(to, c->timeout_ms);

@@ -6,11 +6,16 @@
 #include "conf/file.h"
 #include "conf/value.h"
 
-static cfg_opt_t listen_options[] = {VD_CONF_WORD("url"), CFG_END()};
+static cfg_opt_t listen_options[] = {VD_CONF_WORD("url"),         VD_CONF_WORD("proxy_protocol"),
+                                     VD_CONF_WORD("permissions"), VD_CONF_WORDS("targets"),
+                                     VD_CONF_WORD("balance"),     VD_CONF_WORD("send_proxy"),
+                                     VD_CONF_WORD("check"),       VD_CONF_WORD("rise"),
+                                     VD_CONF_WORD("fall"),        CFG_END()};
 static cfg_opt_t access_options[] = {VD_CONF_WORDS("from"), VD_CONF_WORDS("to"),
                                      VD_CONF_WORDS("commands"), VD_CONF_WORDS("users"), CFG_END()};
 static cfg_opt_t upstream_options[] = {VD_CONF_WORDS("hops"), VD_CONF_WORD("mode"),
-                                       VD_CONF_WORD("pick"), CFG_END()};
+                                       VD_CONF_WORD("pick"), VD_CONF_WORD("proxy_protocol"),
+                                       CFG_END()};
 static cfg_opt_t timeouts_options[] = {VD_CONF_WORD("handshake"),
                                        VD_CONF_WORD("connect"),
                                        VD_CONF_WORD("bind"),
@@ -29,10 +34,11 @@ static cfg_opt_t options[] = {VD_CONF_TITLED("listen", listen_options),
                               VD_CONF_WORD("sessions"),
                               VD_CONF_WORD("log_format"),
                               VD_CONF_WORD("udp_filter"),
+                              VD_CONF_WORD("mark"),
+                              VD_CONF_WORD("user"),
                               CFG_END()};
 
-static const char *const later[] = {"proxy_protocol", "targets", "balance", "resolver", "mark",
-                                    "user",           "admin",   "dns",     NULL};
+static const char *const later[] = {"resolver", "admin", "dns", NULL};
 
 void vd_conf_daemon_init(struct vd_conf_daemon *c)
 {
@@ -59,6 +65,83 @@ static int needs(struct vd_conf_file *f, const struct vd_conf_section *section, 
 
 /* --- sections -------------------------------------------------------------------------------- */
 
+static const char *const switches[] = {"false", "true", NULL};
+
+static const char *const versions[] = {"none", "v1", "v2", NULL};
+
+static int read_targets(struct vd_conf_listener *listen, struct vd_conf_file *f, cfg_t *cfg)
+{
+    for (unsigned i = 0; i < cfg_size(cfg, "targets"); i++) {
+        const struct vd_conf_word *word = vd_conf_file_get(cfg, "targets", i);
+        char *error = NULL;
+        if (vd_conf_listener_add_target(listen, word->text, &error) < 0)
+            return vd_conf_file_wrong(f, word->line, error);
+    }
+    return 0;
+}
+
+/* What has no meaning for this kind of listener is a mistake. */
+static int refuse_others(const struct vd_conf_listener *listen, struct vd_conf_file *f,
+                         const struct vd_conf_section *section)
+{
+    static const char *const names[] = {"targets", "balance", "send_proxy",
+                                        "check",   "rise",    "fall"};
+    char *error = NULL;
+
+    if (listen->kind == VD_LISTEN_FORWARD && listen->target_count == 0)
+        return needs(f, section, "targets", "targets = {\"HOST:PORT\", \"unix:/PATH\"}");
+    for (size_t i = 0; listen->kind != VD_LISTEN_FORWARD && i < sizeof names / sizeof *names; i++)
+        if (vd_conf_file_has(section->cfg, names[i])) {
+            vd_conf_wrong(&error, "`%s` in listen `%s`; allowed: with forward:// only", names[i],
+                          section->cfg->title);
+            return vd_conf_file_wrong(f, section->line, error);
+        }
+    if (!listen->unix_path[0] && vd_conf_file_has(section->cfg, "permissions")) {
+        vd_conf_wrong(&error, "`permissions` in listen `%s`; allowed: with unix:/PATH only",
+                      section->cfg->title);
+        return vd_conf_file_wrong(f, section->line, error);
+    }
+    return 0;
+}
+
+static int read_permissions(struct vd_conf_listener *listen, struct vd_conf_file *f, cfg_t *cfg)
+{
+    const struct vd_conf_word *word = vd_conf_file_get(cfg, "permissions", 0);
+    char *error = NULL, *end;
+
+    if (!word)
+        return 0;
+    unsigned long mode = strtoul(word->text, &end, 8);
+    if (*end || !strchr("01234567", word->text[0]) || mode == 0 || mode > 0777) {
+        vd_conf_wrong(&error, "bad permissions `%s`; allowed: octal, as in \"0660\"", word->text);
+        return vd_conf_file_wrong(f, word->line, error);
+    }
+    listen->unix_mode = (uint32_t)mode;
+    return 0;
+}
+
+static int read_listen_options(struct vd_conf_listener *listen, struct vd_conf_file *f,
+                               const struct vd_conf_section *section)
+{
+    static const char *const balances[] = {"roundrobin", "leastconn", "source", NULL};
+    cfg_t *cfg = section->cfg;
+    int line = listen->proxy_line, balance = (int)listen->balance, sent = (int)listen->send_line;
+
+    if (read_targets(listen, f, cfg) < 0 || refuse_others(listen, f, section) < 0 ||
+        read_permissions(listen, f, cfg) < 0 ||
+        vd_conf_file_choice(f, cfg, "proxy_protocol", switches, &line) < 0 ||
+        vd_conf_file_choice(f, cfg, "balance", balances, &balance) < 0 ||
+        vd_conf_file_choice(f, cfg, "send_proxy", versions, &sent) < 0 ||
+        vd_conf_file_seconds(f, cfg, "check", &listen->check_ms) < 0 ||
+        vd_conf_file_number(f, cfg, "rise", 1, 100, &listen->rise) < 0 ||
+        vd_conf_file_number(f, cfg, "fall", 1, 100, &listen->fall) < 0)
+        return -1;
+    listen->proxy_line = line;
+    listen->balance = (enum vd_balance)balance;
+    listen->send_line = (enum vd_proxyline_version)sent;
+    return 0;
+}
+
 static int read_listen(struct vd_conf_daemon *c, struct vd_conf_file *f,
                        const struct vd_conf_section *section)
 {
@@ -73,9 +156,10 @@ static int read_listen(struct vd_conf_daemon *c, struct vd_conf_file *f,
     char *title = strdup(section->cfg->title);
     if (!title)
         return vd_conf_file_wrong(f, section->line, NULL);
-    free(c->listens[c->listen_count - 1].title);
-    c->listens[c->listen_count - 1].title = title;
-    return 0;
+    struct vd_conf_listener *listen = &c->listens[c->listen_count - 1];
+    free(listen->title);
+    listen->title = title;
+    return read_listen_options(listen, f, section);
 }
 
 static int read_commands(struct vd_conf_file *f, cfg_t *cfg, struct vd_conf_access *access)
@@ -158,8 +242,14 @@ static int read_timeouts(struct vd_conf_daemon *c, struct vd_conf_file *f,
 static int read_upstream(struct vd_conf_daemon *c, struct vd_conf_file *f,
                          const struct vd_conf_section *section)
 {
+    int version = VD_PROXYLINE_NONE;
+
     c->upstream.hop_count = 0;
-    return vd_conf_file_chain(f, section, &c->upstream);
+    if (vd_conf_file_chain(f, section, &c->upstream) < 0 ||
+        vd_conf_file_choice(f, section->cfg, "proxy_protocol", versions, &version) < 0)
+        return -1;
+    c->upstream_line = (enum vd_proxyline_version)version;
+    return 0;
 }
 
 static int ignore(struct vd_conf_daemon *c, struct vd_conf_file *f,
@@ -197,13 +287,30 @@ static int read_users_file(struct vd_conf_daemon *c, struct vd_conf_file *f)
     return 0;
 }
 
+static int read_user(struct vd_conf_daemon *c, struct vd_conf_file *f)
+{
+    const struct vd_conf_word *user = vd_conf_file_get(f->root, "user", 0);
+    char *error = NULL;
+
+    if (!user)
+        return 0;
+    if (!user->text[0]) {
+        vd_conf_wrong(&error, "empty user; allowed: the name of a user of this machine");
+        return vd_conf_file_wrong(f, user->line, error);
+    }
+    free(c->run_as);
+    c->run_as = strdup(user->text);
+    return c->run_as ? 0 : vd_conf_file_wrong(f, user->line, NULL);
+}
+
 static int read_options(struct vd_conf_daemon *c, struct vd_conf_file *f)
 {
     int format = c->log_json, filter = (int)c->udp_filter;
 
-    if (read_users_file(c, f) < 0 ||
+    if (read_users_file(c, f) < 0 || read_user(c, f) < 0 ||
         vd_conf_file_number(f, f->root, "workers", 1, 1024, &c->workers) < 0 ||
         vd_conf_file_number(f, f->root, "sessions", 1, 10000000, &c->sessions_max) < 0 ||
+        vd_conf_file_number(f, f->root, "mark", 1, UINT32_MAX, &c->mark) < 0 ||
         vd_conf_file_choice(f, f->root, "log_format", vd_conf_log_formats, &format) < 0 ||
         vd_conf_file_choice(f, f->root, "udp_filter", vd_conf_udp_filters, &filter) < 0)
         return -1;
@@ -250,10 +357,16 @@ static void free_access(struct vd_conf_access *access)
     free(access->title);
 }
 
+void vd_conf_listener_free(struct vd_conf_listener *listen)
+{
+    free(listen->title);
+    free(listen->targets);
+}
+
 void vd_conf_daemon_free(struct vd_conf_daemon *c)
 {
     for (size_t i = 0; i < c->listen_count; i++)
-        free(c->listens[i].title);
+        vd_conf_listener_free(&c->listens[i]);
     for (size_t i = 0; i < c->user_count; i++) {
         free(c->users[i].name);
         free(c->users[i].password);
@@ -265,5 +378,6 @@ void vd_conf_daemon_free(struct vd_conf_daemon *c)
     free(c->users);
     free(c->access);
     free(c->upstream.title);
+    free(c->run_as);
     *c = (struct vd_conf_daemon){.listens = NULL};
 }

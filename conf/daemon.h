@@ -13,18 +13,46 @@
 
 #include "conf/client.h"
 #include "proto/pattern.h"
+#include "proto/proxyline.h"
 #include "proto/url.h"
 
 /* Who may answer a client of UDP ASSOCIATE: the hosts it has sent to, only the ports it has sent
  * to, or everybody. */
 enum vd_udp_filter { VD_UDP_HOST, VD_UDP_PORT, VD_UDP_ANY };
 
-enum vd_listen_kind { VD_LISTEN_MIXED, VD_LISTEN_SOCKS, VD_LISTEN_HTTP };
+enum vd_listen_kind {
+    VD_LISTEN_MIXED,
+    VD_LISTEN_SOCKS,
+    VD_LISTEN_HTTP,
+    VD_LISTEN_REDIRECT, /* what netfilter redirected here goes where it was meant to go */
+    VD_LISTEN_TPROXY,   /* the same, of what it brought here as it was (TPROXY) */
+    VD_LISTEN_FORWARD   /* to one of `targets` */
+};
 
-struct vd_conf_listen {
+/* Which target of several a connection goes to. */
+enum vd_balance { VD_BALANCE_ROUNDROBIN, VD_BALANCE_LEASTCONN, VD_BALANCE_SOURCE };
+
+enum { VD_TARGETS_MAX = 64 };
+
+struct vd_conf_target {
+    struct vd_endpoint at; /* meant only while there is no path */
+    char unix_path[VD_UNIX_PATH_MAX + 1];
+};
+
+struct vd_conf_listener {
     char *title;
     enum vd_listen_kind kind;
     struct vd_endpoint at; /* an address, or a name that is resolved at start; port 0 allowed */
+    char unix_path[VD_UNIX_PATH_MAX + 1]; /* not empty: a unix socket instead of `at` */
+    uint32_t unix_mode;                   /* its permissions */
+    bool proxy_line; /* each connection begins with a line of the PROXY protocol */
+    /* VD_LISTEN_FORWARD only */
+    struct vd_conf_target *targets;
+    size_t target_count;
+    enum vd_balance balance;
+    enum vd_proxyline_version send_line; /* what a target is sent first */
+    uint32_t check_ms;                   /* a connection is tried this often; 0: never */
+    uint32_t rise, fall;                 /* so many in a row make a target good, or bad */
 };
 
 struct vd_conf_user {
@@ -46,13 +74,14 @@ struct vd_conf_access {
 };
 
 struct vd_conf_daemon {
-    struct vd_conf_listen *listens;
+    struct vd_conf_listener *listens;
     size_t listen_count;
     struct vd_conf_user *users;
     size_t user_count;
     struct vd_conf_access *access; /* in order, first match counts */
     size_t access_count;
-    struct vd_conf_chain upstream; /* hop_count 0: direct */
+    struct vd_conf_chain upstream;           /* hop_count 0: direct */
+    enum vd_proxyline_version upstream_line; /* what the first hop is sent first */
     bool log_json;
     enum vd_udp_filter udp_filter;
     unsigned workers;        /* 0: one per core */
@@ -63,6 +92,8 @@ struct vd_conf_daemon {
     uint32_t half_closed_ms; /* one direction ended; default 300 s */
     uint32_t drain_ms;       /* SIGTERM; default 30 s */
     uint32_t sessions_max;   /* per worker; 0: as many as descriptors allow */
+    char *run_as;            /* the user of the workers; NULL: who starts it */
+    uint32_t mark;           /* SO_MARK of connections to targets and hops; 0: none */
 };
 
 void vd_conf_daemon_init(struct vd_conf_daemon *c);
@@ -75,6 +106,9 @@ void vd_conf_daemon_free(struct vd_conf_daemon *c);
  * users=NAME[,...]; all of them must fit. A users file has lines NAME:HASH, of crypt(3), and
  * comments that begin with #. */
 int vd_conf_daemon_add_listen(struct vd_conf_daemon *c, const char *url, char **error);
+void vd_conf_listener_free(struct vd_conf_listener *listen);
+/* HOST:PORT or unix:/PATH, for a listener of VD_LISTEN_FORWARD. */
+int vd_conf_listener_add_target(struct vd_conf_listener *listen, const char *text, char **error);
 int vd_conf_daemon_add_user(struct vd_conf_daemon *c, const char *name_password, char **error);
 int vd_conf_daemon_add_users(struct vd_conf_daemon *c, const char *path, char **error);
 int vd_conf_daemon_add_access(struct vd_conf_daemon *c, enum vd_access verdict, const char *rule,

@@ -19,21 +19,38 @@ static const struct {
     const char *prefix;
     enum vd_listen_kind kind;
     uint16_t port;
-} kinds[] = {{"mixed://", VD_LISTEN_MIXED, 1080},
-             {"socks://", VD_LISTEN_SOCKS, 1080},
-             {"http://", VD_LISTEN_HTTP, 8080}};
+} kinds[] = {{"mixed://", VD_LISTEN_MIXED, 1080}, {"socks://", VD_LISTEN_SOCKS, 1080},
+             {"http://", VD_LISTEN_HTTP, 8080},   {"redirect://", VD_LISTEN_REDIRECT, 0},
+             {"tproxy://", VD_LISTEN_TPROXY, 0},  {"forward://", VD_LISTEN_FORWARD, 0}};
 
-static const char *const later_kinds[] = {"https://", "redirect://", "tproxy://", "forward://",
-                                          "unix:"};
+#define PLACES                                                                                     \
+    "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT, redirect://HOST:PORT, "             \
+    "tproxy://HOST:PORT, forward://HOST:PORT, unix:/PATH in place of HOST:PORT"
+
+static const char *const later_kinds[] = {"https://"};
 
 static int refuse_later(const char *url, char **error)
 {
     for (size_t i = 0; i < sizeof later_kinds / sizeof *later_kinds; i++)
         if (!strncmp(url, later_kinds[i], strlen(later_kinds[i])))
-            return vd_conf_wrong(error,
-                                 "the listener `%s` is not served by this version; allowed: "
-                                 "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT",
-                                 url);
+            return vd_conf_wrong(
+                error, "the listener `%s` is not served by this version; allowed: " PLACES, url);
+    return 0;
+}
+
+/* An absolute path that a socket's address can hold; false if `text` does not begin with unix:. */
+static bool is_unix(const char *text)
+{
+    return !strncmp(text, "unix:", 5);
+}
+
+static int read_unix(char *path, const char *text)
+{
+    size_t len = strlen(text + 5);
+
+    if (text[5] != '/' || len > VD_UNIX_PATH_MAX)
+        return -1;
+    memcpy(path, text + 5, len + 1);
     return 0;
 }
 
@@ -51,7 +68,16 @@ static int read_place(struct vd_endpoint *at, const char *text, uint16_t port)
     return result;
 }
 
-static int read_listen(struct vd_conf_listen *listen, const char *url, char **error)
+static int read_where(struct vd_conf_listener *listen, const char *place, uint16_t port)
+{
+    if (is_unix(place))
+        return listen->kind == VD_LISTEN_REDIRECT || listen->kind == VD_LISTEN_TPROXY
+                   ? -1
+                   : read_unix(listen->unix_path, place);
+    return strchr(place, '/') ? -1 : read_place(&listen->at, place, port);
+}
+
+static int read_listen(struct vd_conf_listener *listen, const char *url, char **error)
 {
     const char *place = url;
     uint16_t port = kinds[0].port;
@@ -64,21 +90,38 @@ static int read_listen(struct vd_conf_listen *listen, const char *url, char **er
             port = kinds[i].port;
             listen->kind = kinds[i].kind;
         }
-    if (strchr(place, '/') || read_place(&listen->at, place, port) < 0)
-        return vd_conf_wrong(error,
-                             "bad listener `%s`; allowed: [mixed://]HOST:PORT, "
-                             "socks://HOST:PORT, http://HOST:PORT, port 0 to 65535",
-                             url);
+    if (read_where(listen, place, port) < 0)
+        return vd_conf_wrong(error, "bad listener `%s`; allowed: " PLACES ", port 0 to 65535", url);
+    return 0;
+}
+
+int vd_conf_listener_add_target(struct vd_conf_listener *listen, const char *text, char **error)
+{
+    struct vd_conf_target target = {.unix_path = ""};
+    int result = is_unix(text) ? read_unix(target.unix_path, text)
+                               : vd_endpoint_read(&target.at, text, strlen(text), 0);
+
+    if (result < 0)
+        return vd_conf_wrong(error, "bad target `%s`; allowed: HOST:PORT, unix:/PATH", text);
+    if (listen->target_count == VD_TARGETS_MAX)
+        return vd_conf_wrong(error, "too many targets; allowed: up to %d", VD_TARGETS_MAX);
+    struct vd_conf_target *more =
+        reallocarray(listen->targets, listen->target_count + 1, sizeof *more);
+    if (!more)
+        return out_of_memory(error);
+    listen->targets = more;
+    more[listen->target_count++] = target;
     return 0;
 }
 
 int vd_conf_daemon_add_listen(struct vd_conf_daemon *c, const char *url, char **error)
 {
-    struct vd_conf_listen listen = {.kind = VD_LISTEN_MIXED};
+    struct vd_conf_listener listen = {
+        .kind = VD_LISTEN_MIXED, .unix_mode = 0600, .rise = 2, .fall = 3};
 
     if (read_listen(&listen, url, error) < 0)
         return -1;
-    struct vd_conf_listen *more = reallocarray(c->listens, c->listen_count + 1, sizeof *more);
+    struct vd_conf_listener *more = reallocarray(c->listens, c->listen_count + 1, sizeof *more);
     if (!more)
         return out_of_memory(error);
     c->listens = more;

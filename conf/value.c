@@ -15,6 +15,7 @@ const char *const vd_conf_modes[] = {"strict",      "dynamic",  "random",
                                      "round_robin", "failover", NULL};
 const char *const vd_conf_dns_modes[] = {"auto", "remote", "local", "chain", NULL};
 const char *const vd_conf_udp_modes[] = {"auto", "proxy", "deny", "direct", NULL};
+const char *const vd_conf_listen_modes[] = {"auto", "chain", "direct", NULL};
 const char *const vd_conf_log_formats[] = {"text", "json", NULL};
 const char *const vd_conf_udp_filters[] = {"host", "port", "any", NULL};
 

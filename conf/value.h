@@ -20,6 +20,7 @@ enum { VD_TITLE_MAX = 63 }; /* bytes of a section's title */
 extern const char *const vd_conf_modes[];
 extern const char *const vd_conf_dns_modes[];
 extern const char *const vd_conf_udp_modes[];
+extern const char *const vd_conf_listen_modes[]; /* from VD_LISTEN_AUTO on */
 extern const char *const vd_conf_log_formats[]; /* text, json */
 extern const char *const vd_conf_udp_filters[]; /* host, port, any: enum vd_udp_filter */
 

@@ -137,7 +137,7 @@ static void read_own(struct access *access)
     freeifaddrs(all);
 }
 
-static bool is_own(struct access *access, const struct vd_ip *ip)
+bool access_is_own(struct access *access, const struct vd_ip *ip)
 {
     struct vd_ip plain = vd_ip_unmapped(ip);
     unsigned bits = plain.family == VD_IPV6 ? 128 : 32;
@@ -161,13 +161,13 @@ static bool is_guarded(struct access *access, const struct vd_ip *ip)
     case VD_CLASS_PRIVATE:
         break;
     }
-    return is_own(access, ip);
+    return access_is_own(access, ip);
 }
 
 static bool is_trusted(const struct access_query *q)
 {
     struct vd_ip ip = net_addr_ip(q->client);
-    return vd_ip_class(&ip) == VD_CLASS_LOOPBACK;
+    return q->client->any.sa_family == AF_UNIX || vd_ip_class(&ip) == VD_CLASS_LOOPBACK;
 }
 
 /* localhost and what stands below it (RFC 6761 section 6.3), for chains, which do not look it up.
@@ -237,6 +237,13 @@ bool access_target_of_chain(struct access *access, const struct access_query *q)
     if (judge(access, &v, true, &named) == ACCESS_NO)
         return false;
     return named || is_trusted(q) || !is_local_name(q->target);
+}
+
+bool access_rules(const struct access *access, const struct access_query *q)
+{
+    bool named = false;
+    struct view v = view_of(q, NULL);
+    return judge(access, &v, true, &named) != ACCESS_NO;
 }
 
 bool access_address(struct access *access, const struct access_query *q, const struct vd_ip *ip)

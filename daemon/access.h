@@ -39,6 +39,10 @@ bool access_command(const struct access *access, const struct access_query *q);
 enum access_verdict access_target(struct access *access, const struct access_query *q);
 /* The same for a chain, which sends names on: never ACCESS_BY_ADDRESS. */
 bool access_target_of_chain(struct access *access, const struct access_query *q);
+/* Whether this is an address of this machine. */
+bool access_is_own(struct access *access, const struct vd_ip *ip);
+/* What the rules alone say of a target that the configuration itself names. */
+bool access_rules(const struct access *access, const struct access_query *q);
 /* Whether `q` may end at this address of the target. */
 bool access_address(struct access *access, const struct access_query *q, const struct vd_ip *ip);
 

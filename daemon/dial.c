@@ -13,7 +13,8 @@
  * have passed. The first socket that connects wins, the others are closed. If all fail, the reason
  * that tells most is reported.
  *
- * CHAIN is the driver of proto/chain: sends what is pending, feeds what it may read.
+ * CHAIN is the driver of proto/chain: sends what is pending, feeds what it may read. When a flight
+ * went wrong the race is run once more, on new sockets, and the chain goes message by message.
  *
  * finish() calls the owner, who may throw the dial away: nothing is touched after it.
  */
@@ -142,6 +143,7 @@ static bool is_chain_started(struct dial *d)
                            .count = (uint8_t)d->by->upstream->hop_count};
     for (uint8_t i = 0; i < path.count; i++)
         path.order[i] = i;
+    learned_path(d->by->learned, &path);
     int err = vd_chain_start(&d->chain, &path, VD_CONNECT, &d->final);
     if (err < 0)
         chain_failed(d, err);
@@ -150,8 +152,10 @@ static bool is_chain_started(struct dial *d)
 
 int dial_timed_out(struct dial *d)
 {
-    if (d->phase == PHASE_CHAIN)
-        return explain(d, vd_chain_lost(&d->chain, VD_LOSS_SILENT));
+    if (d->phase == PHASE_CHAIN) {
+        int err = vd_chain_lost(&d->chain, VD_LOSS_SILENT);
+        return explain(d, err < 0 ? err : -VD_ERR_SILENT);
+    }
     if (d->chained && d->phase == PHASE_RACE)
         return explain(d, -VD_ERR_SILENT);
     blame(d, VD_ERR_TTL);
@@ -169,6 +173,20 @@ static void race_lost(struct dial *d)
         finish(d, err);
 }
 
+/* A connection that is new takes so few bytes at once, or is lost already. */
+static bool is_introduced(const struct dial *d)
+{
+    return send(d->io.fd, d->preface, d->preface_len, MSG_NOSIGNAL) == d->preface_len;
+}
+
+/* What counts as silence depends on how far the hop is away. */
+static void set_patience(struct dial *d)
+{
+    int64_t ms = (loop_of(d)->now_ms - d->raced_ms) * 8;
+    if (ms > d->chain.patience_ms && ms < UINT32_MAX)
+        d->chain.patience_ms = (uint32_t)ms;
+}
+
 static void race_won(struct dial *d, struct dial_attempt *winner, uint32_t events)
 {
     loop_hand_over(loop_of(d), &winner->io, &d->io);
@@ -180,11 +198,17 @@ static void race_won(struct dial *d, struct dial_attempt *winner, uint32_t event
     loop_timer_stop(loop_of(d), &d->timer);
     close_attempts(d);
     d->seen = events;
+    if (d->preface_len > 0 && !is_introduced(d)) {
+        blame(d, VD_ERR_TARGET_RESET);
+        race_lost(d);
+        return;
+    }
     if (!d->chained) {
         finish(d, VD_OK);
         return;
     }
     d->phase = PHASE_CHAIN;
+    set_patience(d);
     chain_on(d);
 }
 
@@ -217,6 +241,8 @@ static int attempt(struct dial *d, const struct sockaddr *addr, socklen_t len,
         return net_err(errno);
     if (ip->family)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (d->by->mark && ip->family)
+        setsockopt(fd, SOL_SOCKET, SO_MARK, &d->by->mark, sizeof d->by->mark);
     *a = (struct dial_attempt){.io = {.fd = fd, .ready = attempt_ready}, .dial = d, .ip = *ip};
     int number = connect(fd, addr, len) == 0 || errno == EINPROGRESS ? 0 : errno;
     if (number == 0 && loop_watch(loop_of(d), &a->io, dial_events) != 0)
@@ -240,15 +266,19 @@ static void attempt_ip(struct dial *d, const struct vd_ip *ip)
     d->may_start = err != VD_OK;
 }
 
-static void attempt_unix(struct dial *d, const struct vd_hop *hop)
+static void attempt_unix(struct dial *d, const char *path)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     struct vd_ip none = {0};
-    memcpy(addr.sun_path, hop->unix_path, hop->unix_len);
-    socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + hop->unix_len + 1);
+    size_t path_len = strlen(path);
+    memcpy(addr.sun_path, path, path_len);
+    socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path_len + 1);
+    d->phase = PHASE_RACE;
     int err = attempt(d, (const struct sockaddr *)&addr, len, &none);
-    if (err != VD_OK)
-        race_lost(d);
+    if (err == VD_OK)
+        return;
+    blame(d, err);
+    race_lost(d);
 }
 
 /* --- the race --- */
@@ -344,14 +374,18 @@ static void race_to(struct dial *d, const struct vd_endpoint *e)
 static void race_to_first_hop(struct dial *d)
 {
     const struct vd_hop *hop = &d->by->upstream->hops[0];
-    if (!is_chain_started(d))
-        return;
+    d->raced_ms = loop_of(d)->now_ms;
     if (hop->unix_len == 0) {
         race_to(d, &hop->at);
         return;
     }
-    d->phase = PHASE_RACE;
-    attempt_unix(d, hop);
+    attempt_unix(d, hop->unix_path);
+}
+
+static void start_chain(struct dial *d)
+{
+    if (is_chain_started(d))
+        race_to_first_hop(d);
 }
 
 /* --- the target of a chain whose last hop takes addresses only --- */
@@ -374,7 +408,7 @@ static void target_on(struct dial *d)
     }
     vd_endpoint_set_ip(&d->final, &a->ips[0], d->target->port);
     resolve_stop(&d->wait);
-    race_to_first_hop(d);
+    start_chain(d);
 }
 
 /* --- the chain --- */
@@ -414,6 +448,7 @@ static int chain_receive(struct dial *d, bool *again)
 static void chain_done(struct dial *d)
 {
     loop_timer_stop(loop_of(d), &d->timer);
+    learned_up(d->by->learned, &d->chain);
     vd_endpoint_set_ip(&d->bound, &d->chain.shake.bound_ip, d->chain.shake.bound_port);
     d->seen = EPOLLIN | EPOLLOUT; /* whether more is there is not known */
     finish(d, VD_OK);
@@ -422,11 +457,31 @@ static void chain_done(struct dial *d)
 static void chain_limit(struct dial *d, uint8_t stage_of)
 {
     uint32_t limit = vd_chain_timeout_ms(&d->chain);
-    if (stage_of == d->chain.at && d->timer.at_ms)
+    if (stage_of == d->chain.at && limit == d->limit_ms)
         return;
+    d->limit_ms = limit;
     loop_timer_stop(loop_of(d), &d->timer);
     if (limit > 0)
         loop_timer_in(loop_of(d), &d->timer, limit);
+}
+
+static void forget_race(struct dial *d)
+{
+    for (int f = 0; f < 2; f++)
+        d->queue[f].count = d->queue[f].next = d->queue[f].taken = 0;
+    d->used = d->limit_ms = 0;
+    d->waited = d->by_v4 = false;
+    d->err = VD_OK;
+}
+
+static void chain_again(struct dial *d)
+{
+    learned_unfit(d->by->learned, &d->chain);
+    loop_timer_stop(loop_of(d), &d->timer);
+    loop_close(loop_of(d), &d->io);
+    forget_race(d);
+    vd_chain_again(&d->chain);
+    race_to_first_hop(d);
 }
 
 static void chain_on(struct dial *d)
@@ -442,10 +497,21 @@ static void chain_on(struct dial *d)
     }
     if (result < 0)
         chain_failed(d, result);
+    else if (result == VD_AGAIN)
+        chain_again(d);
     else if (result == VD_DONE && again)
         chain_done(d);
     else
         chain_limit(d, stage_of);
+}
+
+static void chain_lost(struct dial *d, enum vd_loss loss)
+{
+    int result = vd_chain_lost(&d->chain, loss);
+    if (result == VD_AGAIN)
+        chain_again(d);
+    else
+        chain_failed(d, result);
 }
 
 /* --- events --- */
@@ -475,7 +541,7 @@ static void on_timer(struct loop_timer *timer)
 {
     struct dial *d = loop_owner(timer, struct dial, timer);
     if (d->phase == PHASE_CHAIN) {
-        chain_failed(d, vd_chain_lost(&d->chain, VD_LOSS_SILENT));
+        chain_lost(d, VD_LOSS_SILENT);
         return;
     }
     d->waited = true;
@@ -504,6 +570,12 @@ static bool is_final(const struct dial *d)
     return !vd_endpoint_is_name(d->target) || vd_hop_takes_names(&up->hops[up->hop_count - 1]);
 }
 
+void dial_start_unix(struct dial *d, const char *path)
+{
+    d->chained = false;
+    attempt_unix(d, path);
+}
+
 void dial_start(struct dial *d, const struct vd_endpoint *target)
 {
     d->target = target;
@@ -513,7 +585,7 @@ void dial_start(struct dial *d, const struct vd_endpoint *target)
     }
     d->final = *target;
     if (is_final(d)) {
-        race_to_first_hop(d);
+        start_chain(d);
         return;
     }
     d->phase = PHASE_TARGET;

@@ -9,10 +9,12 @@
 #define DAEMON_DIAL_H
 
 #include "conf/daemon.h"
+#include "daemon/learned.h"
 #include "daemon/loop.h"
 #include "daemon/net.h"
 #include "daemon/resolve.h"
 #include "proto/chain.h"
+#include "proto/proxyline.h"
 
 enum {
     DIAL_ATTEMPTS = 2 * RESOLVE_IPS_MAX,
@@ -30,6 +32,8 @@ struct dialer {
     struct loop *loop;
     struct resolver *resolver;
     const struct vd_conf_chain *upstream; /* hop_count 0: none */
+    struct learned *learned;              /* of its hops */
+    uint32_t mark;                        /* SO_MARK of what it opens; 0: none */
     uint8_t *scratch;                     /* the worker's shared buffer */
     size_t scratch_len;
 };
@@ -48,8 +52,12 @@ struct dial_queue {
 
 struct dial {
     const struct dialer *by;
+    void *context;                            /* the owner's */
     void (*done)(struct dial *dial, int err); /* VD_OK, or a reason (positive) for the client */
     bool (*may_reach)(struct dial *dial, const struct vd_ip *ip); /* the guard on final addresses */
+
+    uint8_t preface_len; /* set by the owner, if anything is to be sent first of all */
+    uint8_t preface[VD_PROXYLINE_OUT];
 
     struct loop_io io;        /* done: the connected socket */
     uint32_t seen;            /* done: events that came with it */
@@ -70,6 +78,8 @@ struct dial {
     struct vd_endpoint final; /* chain: the target as the last hop takes it */
     struct resolve_wait wait;
     struct loop_timer timer;
+    uint32_t limit_ms;          /* of the chain's stage; 0: none */
+    int64_t raced_ms;           /* when the first hop was dialled */
     struct dial_queue queue[2]; /* enum resolve_family */
     struct dial_attempt attempts[DIAL_ATTEMPTS];
     struct vd_chain chain;
@@ -79,6 +89,8 @@ struct dial {
 void dial_init(struct dial *dial, const struct dialer *by);
 /* Sets out for `target`, which outlives the dial. The last thing its caller does. */
 void dial_start(struct dial *dial, const struct vd_endpoint *target);
+/* To a unix socket on this machine, which no chain leads to; `path` outlives the dial. */
+void dial_start_unix(struct dial *dial, const char *path);
 /* Gives up: closes what is open, calls nobody. Harmless after `done` and without dial_start. */
 void dial_stop(struct dial *dial);
 /* The time is over: what to tell the client; says why in dial->said where there is a chain. */

@@ -51,15 +51,18 @@ void handshake_refused(struct session *s)
 }
 
 /* A protocol that is unknown here gets no answer. */
-void handshake_refuse(struct session *s, int err)
+void handshake_refuse(struct session *s)
 {
     uint8_t byte;
-    session_log_end(s, "refused", vd_err_proxy_status(err));
+    const char *error = vd_accept_error(&s->setup->accept);
+    session_log_end(s, *error ? "refused" : "closed", *error ? error : NULL);
     dial_stop(&s->setup->dial);
     bind_stop(s);
     s->state = SESSION_REFUSED;
     s->drained = 0;
     if (vd_accept_pending(&s->setup->accept, &byte, 1) == 0) {
+        if (fixed_is(s))
+            net_abort(loop_take(session_loop(s), &session_leg(s, RELAY_CLIENT)->io));
         session_close(s);
         return;
     }
@@ -70,7 +73,17 @@ void handshake_refuse(struct session *s, int err)
 void handshake_refuse_request(struct session *s, int err)
 {
     vd_accept_reply(&s->setup->accept, err, NULL);
-    handshake_refuse(s, err);
+    handshake_refuse(s);
+}
+
+void handshake_linger(struct session *s)
+{
+    session_log_end(s, "closed", NULL);
+    s->state = SESSION_REFUSED;
+    s->drained = 0;
+    shutdown(session_leg(s, RELAY_CLIENT)->io.fd, SHUT_WR);
+    loop_timer_in(session_loop(s), &s->timer, REFUSED_MS);
+    handshake_refused(s);
 }
 
 /* --- REPLY --- */
@@ -92,7 +105,8 @@ static void on_dialed(struct dial *dial, int err)
     struct session *s = setup->session;
     struct vd_endpoint bound = dial->bound;
     if (err != VD_OK) {
-        handshake_refuse_request(s, err);
+        if (!fixed_retry(s))
+            handshake_refuse_request(s, err);
         return;
     }
     net_addr_local(&s->out, dial->io.fd);
@@ -103,6 +117,10 @@ static void on_dialed(struct dial *dial, int err)
     }
     loop_hand_over(session_loop(s), &dial->io, &session_leg(s, RELAY_TARGET)->io);
     relay_note(&s->relay, RELAY_TARGET, dial->seen);
+    if (s->forward) {
+        forward_dialed(s);
+        return;
+    }
     s->state = SESSION_REPLY;
     vd_accept_reply(&setup->accept, VD_OK, &bound);
     handshake_reply(s);
@@ -124,32 +142,68 @@ static bool may_reach(struct dial *dial, const struct vd_ip *ip)
 {
     struct session *s = loop_owner(dial, struct session_setup, dial)->session;
     struct access_query q = handshake_query(s);
+    if (fixed_is_forward(s))
+        return true;
     return access_address(s->worker->access, &q, ip);
 }
 
 static bool is_allowed(const struct session *s)
 {
     struct access_query q = handshake_query(s);
+    if (fixed_is_forward(s))
+        return access_rules(s->worker->access, &q);
     if (s->setup->dial.chained)
         return access_target_of_chain(s->worker->access, &q);
     return access_target(s->worker->access, &q) != ACCESS_NO;
 }
 
+/* What the first hop, or a target of forward://, is told before anything else. */
+static enum vd_proxyline_version line_to_send(const struct session *s)
+{
+    if (s->setup->dial.chained && !s->setup->unix_path)
+        return s->worker->conf->upstream_line;
+    return fixed_is_forward(s) ? s->from->conf->send_line : VD_PROXYLINE_NONE;
+}
+
+static void introduce(struct session *s, enum vd_proxyline_version version)
+{
+    struct dial *dial = &s->setup->dial;
+    struct vd_out out = vd_out_over(dial->preface, sizeof dial->preface);
+    struct vd_ip from = net_addr_ip(&s->client), to = net_addr_ip(&s->local);
+    struct vd_endpoint client, local;
+    vd_endpoint_set_ip(&client, &from, net_addr_port(&s->client));
+    vd_endpoint_set_ip(&local, &to, net_addr_port(&s->local));
+    vd_proxyline_write(&out, version, &client, &local);
+    dial->preface_len = (uint8_t)out.len;
+}
+
+void handshake_dial(struct session *s)
+{
+    s->state = SESSION_DIAL;
+    loop_timer_in(session_loop(s), &s->timer, s->worker->conf->connect_ms);
+    enum vd_proxyline_version version = line_to_send(s);
+    if (version != VD_PROXYLINE_NONE)
+        introduce(s, version);
+    if (s->setup->unix_path)
+        dial_start_unix(&s->setup->dial, s->setup->unix_path);
+    else
+        dial_start(&s->setup->dial, &s->setup->accept.target);
+}
+
 static void start_connect(struct session *s)
 {
-    struct session_setup *setup = s->setup;
     if (!is_allowed(s)) {
         handshake_refuse_request(s, VD_ERR_DENIED);
         return;
     }
-    s->state = SESSION_DIAL;
-    loop_timer_in(session_loop(s), &s->timer, s->worker->conf->connect_ms);
-    dial_start(&setup->dial, &setup->accept.target);
+    if (s->forward && forward_reuse(s))
+        return;
+    handshake_dial(s);
 }
 
 /* How BIND and ASSOCIATE would be asked for through a chain is not served: said so, never done
  * here instead. */
-static void take_request(struct session *s)
+void handshake_request(struct session *s)
 {
     s->command = s->setup->accept.command;
     if (s->command == VD_CONNECT)
@@ -174,7 +228,7 @@ static bool take_verdict(struct session *s, bool ok)
     s->logged_in = ok;
     vd_accept_login(&setup->accept, ok);
     if (!ok)
-        handshake_refuse(s, VD_ERR_LOGIN);
+        handshake_refuse(s);
     return ok;
 }
 
@@ -202,11 +256,35 @@ static bool take_login(struct session *s)
     return false;
 }
 
+/* VD_DONE: it is there, and tells who the client is; VD_MORE; or the session is over. */
+static int take_line(struct session *s)
+{
+    struct session_setup *setup = s->setup;
+    struct vd_proxyline line;
+    size_t used;
+    int result = vd_proxyline_read(&line, setup->in, setup->len, &used);
+    if (result < 0)
+        session_end(s, "bad-proxy-line");
+    if (result != VD_DONE)
+        return result;
+    setup->line_due = false;
+    setup->at = (uint16_t)used;
+    if (line.known)
+        net_addr_set(&s->client, &line.from.ip, line.from.port);
+    return VD_DONE;
+}
+
 /* Feeds the codec until it has taken all, or asks. Whether the handshake goes on. */
 static bool feed(struct session *s)
 {
     struct session_setup *setup = s->setup;
-    int result;
+    int result = setup->line_due ? take_line(s) : VD_DONE;
+    if (result != VD_DONE)
+        return result == VD_MORE;
+    if (fixed_is(s)) {
+        fixed_start(s);
+        return false;
+    }
     do {
         size_t used = 0;
         result = vd_accept_feed(&setup->accept, setup->in + setup->at,
@@ -214,22 +292,26 @@ static bool feed(struct session *s)
         setup->at = (uint16_t)(setup->at + used);
     } while (result == VD_ACCEPT_LOGIN && take_login(s));
     if (result == VD_ACCEPT_REQUEST)
-        take_request(s);
+        handshake_request(s);
+    else if (result == VD_ACCEPT_FORWARD)
+        forward_start(s);
     else if (result < 0)
-        handshake_refuse(s, result);
+        handshake_refuse(s);
     return result == VD_MORE;
 }
 
-/* Receives into the empty `in`. Whether there is something to feed. */
+/* Receives into `in`, which is empty but for the beginning of a PROXY line. Whether there is
+ * something to feed. */
 static bool receive(struct session *s)
 {
     struct session_setup *setup = s->setup;
     struct relay_leg *client = session_leg(s, RELAY_CLIENT);
-    ssize_t n = client->readable ? recv(client->io.fd, setup->in, sizeof setup->in, 0) : -1;
+    size_t kept = setup->line_due ? setup->len : 0, room = sizeof setup->in - kept;
+    ssize_t n = client->readable ? recv(client->io.fd, setup->in + kept, room, 0) : -1;
     if (n > 0) {
         setup->at = 0;
-        setup->len = (uint16_t)n;
-        client->readable = n == sizeof setup->in || client->ended || client->urgent;
+        setup->len = (uint16_t)(kept + (size_t)n);
+        client->readable = n == (ssize_t)room || client->ended || client->urgent;
         return true;
     }
     if (client->readable && (n == 0 || errno != EAGAIN))
@@ -253,21 +335,32 @@ void handshake_on(struct session *s)
 
 /* --- the beginning and the end of time --- */
 
+void handshake_set_up_dial(struct session *s)
+{
+    struct dial *dial = &s->setup->dial;
+    dial_init(dial, &s->worker->dialer);
+    dial->done = on_dialed;
+    dial->may_reach = may_reach;
+}
+
 void handshake_set_up(struct session *s, unsigned offers)
 {
     struct session_setup *setup = s->setup;
     setup->session = s;
     setup->at = setup->len = 0;
+    setup->line_due = false;
     memset(&setup->login, 0, sizeof setup->login);
     vd_accept_start(&setup->accept, offers);
     memset(&setup->bind, 0, sizeof setup->bind);
     setup->bind.io.fd = -1;
-    dial_init(&setup->dial, &s->worker->dialer);
-    setup->dial.done = on_dialed;
-    setup->dial.may_reach = may_reach;
+    setup->tried = 0;
+    setup->unix_path = NULL;
+    handshake_set_up_dial(s);
 }
 
 void handshake_late(struct session *s)
 {
-    handshake_refuse_request(s, dial_timed_out(&s->setup->dial));
+    int err = dial_timed_out(&s->setup->dial);
+    if (!fixed_retry(s))
+        handshake_refuse_request(s, err);
 }

@@ -39,6 +39,13 @@ void log_open(enum log_level level, bool json)
         to.fd = fd;
 }
 
+void log_change(enum log_level level, bool json)
+{
+    log_flush();
+    to.level = level;
+    to.json = json;
+}
+
 bool log_wants(enum log_level level)
 {
     return level <= to.level;

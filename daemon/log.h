@@ -21,6 +21,7 @@
  *     client-gone          the client left before its request was answered
  *     handshake-timeout    no whole request within handshake_ms
  *     idle-timeout, half-closed-timeout
+ *     bad-proxy-line       something else came where the PROXY protocol was awaited
  *     drained              cut at the end of a drain
  *     failed               the worker could not go on with it (memory, descriptors)
  *     refused              an answer other than success was given: `error` says which, in the
@@ -32,6 +33,12 @@
  *     viaductd: bind-stranger client=... local=... target=... out=... peer=192.0.2.9:4000 time=...
  *
  * stands for each of the first few connections to a port of BIND that were not the awaited one's.
+ *
+ *     viaductd: request client=... ... time=... method=GET status=200 end=closed
+ *
+ * stands for each HTTP request that was forwarded and answered, with the keys of a session counted
+ * for this request alone; the session's own line, with command=forward, has the last target and the
+ * sums.
  *
  * With -v a line `session-open` with the same keys up to via is written when a tunnel begins.
  *
@@ -55,6 +62,8 @@
 enum log_level { LOG_QUIET, LOG_NORMAL, LOG_VERBOSE };
 
 void log_open(enum log_level level, bool json);
+/* After a reload: the same place, maybe in another manner. */
+void log_change(enum log_level level, bool json);
 /* Whether lines of this level are wanted: to spare the work of making one. */
 bool log_wants(enum log_level level);
 

@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,10 +6,10 @@
 #include "daemon/listener.h"
 #include "daemon/log.h"
 #include "daemon/master.h"
+#include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/print.h"
-#include "proto/chain.h"
-#include "proto/err.h"
+#include "daemon/setup.h"
 
 static int complain(char *error)
 {
@@ -19,115 +18,42 @@ static int complain(char *error)
     return 1;
 }
 
-/* --- the upstream, before anything starts --- */
-
-static void keep_addresses(struct vd_hop *hop, const struct addrinfo *all)
-{
-    hop->addr_count = 0;
-    for (; all && hop->addr_count < VD_HOP_ADDRS_MAX; all = all->ai_next) {
-        struct net_addr addr = {0};
-        memcpy(&addr, all->ai_addr, all->ai_addrlen);
-        hop->addrs[hop->addr_count++] = net_addr_ip(&addr);
-    }
-}
-
-/* A hop behind one that takes addresses only has to be looked up here; the first hop is looked up
- * at each session, by the workers. */
-static int resolve_hop(struct vd_hop *hop, char **error)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *all;
-    int gai = getaddrinfo(hop->at.name, NULL, &hints, &all);
-    if (gai != 0) {
-        if (asprintf(error, "upstream: hop %s: %s", hop->at.name, gai_strerror(gai)) < 0)
-            *error = NULL;
-        return -1;
-    }
-    keep_addresses(hop, all);
-    freeaddrinfo(all);
-    return 0;
-}
-
-static int resolve_hops(struct vd_conf_chain *up, char **error)
-{
-    for (size_t i = 1; i < up->hop_count; i++) {
-        struct vd_hop *hop = &up->hops[i];
-        if (!vd_endpoint_is_name(&hop->at) || vd_hop_takes_names(&up->hops[i - 1]))
-            continue;
-        if (resolve_hop(hop, error) != 0)
-            return -1;
-    }
-    return 0;
-}
-
-/* A chain that cannot carry this target can carry none. */
-static int try_chain(const struct vd_conf_chain *up, char **error)
-{
-    static struct vd_chain chain;
-    static const uint8_t any[4] = {192, 0, 2, 1};
-    struct vd_path path = {.hops = up->hops, .count = (uint8_t)up->hop_count};
-    struct vd_ip ip = vd_ip4(any);
-    struct vd_endpoint target;
-    char text[2048];
-    for (uint8_t i = 0; i < path.count; i++)
-        path.order[i] = i;
-    vd_endpoint_set_ip(&target, &ip, 80);
-    int err = vd_chain_start(&chain, &path, VD_CONNECT, &target);
-    if (err >= 0)
-        return 0;
-    struct vd_out out = vd_out_over(text, sizeof text);
-    vd_chain_explain(&out, &chain, err);
-    if (asprintf(error, "upstream: %s; allowed: socks4, socks4a, socks5, socks5h, http",
-                 vd_out_string(&out)) < 0)
-        *error = NULL;
-    return -1;
-}
-
-static int check_upstream(struct vd_conf_chain *up, char **error)
-{
-    if (up->hop_count == 0)
-        return 0;
-    if (up->mode != VD_MODE_STRICT) {
-        *error = strdup("upstream: this version serves mode \"strict\" only");
-        return -1;
-    }
-    return resolve_hops(up, error) == 0 ? try_chain(up, error) : -1;
-}
-
-/* --- running --- */
-
-static int run(struct options *o, struct listen_set *set)
+static int run(struct options *o, struct listen_set *set, const struct listen_set *given)
 {
     char *error = NULL;
-    if (listen_open(set, &error) != 0)
+    if (setup_open(o, set, given, &error) != 0)
         return complain(error);
     log_open(o->level, o->conf.log_json);
-    return master_run(o, set);
+    return master_run(o, set, given);
 }
 
-static int act(struct options *o)
+static int act(struct options *o, struct listen_set *set, const struct listen_set *given)
 {
-    struct listen_set set;
     char *error = NULL;
-    int status = 0;
-    if (check_upstream(&o->conf.upstream, &error) != 0 ||
-        listen_plan(&set, &o->conf, o->conf.workers, &error) != 0)
+    if (setup_check(o, given, set, &error) != 0)
         return complain(error);
     if (o->action == OPTIONS_RUN)
-        status = run(o, &set);
-    else if (o->action == OPTIONS_PRINT && print_config(stdout, &o->conf) != 0)
-        status = complain(strdup(strerror(errno)));
-    else if (o->action == OPTIONS_CHECK)
+        return run(o, set, given);
+    if (o->action == OPTIONS_PRINT && print_config(stdout, &o->conf) != 0)
+        return complain(strdup(strerror(errno)));
+    if (o->action == OPTIONS_CHECK)
         puts("viaductd: the configuration is good");
-    listen_free(&set);
-    return status;
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
     static struct options options;
+    struct listen_set set = {0}, given = {0};
+    char *error = NULL;
+    notify_init();
     int status = options_read(&options, argc, argv) == 0 ? 0 : 1;
+    if (status == 0 && listen_given(&given, &error) != 0)
+        status = complain(error);
     if (status == 0 && options.action != OPTIONS_DONE)
-        status = act(&options);
+        status = act(&options, &set, &given);
+    listen_free(&set);
+    listen_free_given(&given);
     options_free(&options);
     return status;
 }

@@ -2,13 +2,17 @@
  * The parent does nothing but wait for signals:
  *
  *     RUNNING ──SIGTERM, SIGINT──> DRAINING ──all workers gone──> exit 0
- *        │ SIGCHLD: the slot         │ SIGTERM, SIGINT again, or SIGQUIT: SIGKILL to all
- *        │ gets a new worker         └── a worker that dies is not replaced
+ *      │  │ SIGCHLD: the slot        │ SIGTERM, SIGINT again, or SIGQUIT: SIGKILL to all
+ *      │  │ gets a new worker        └── a worker that dies is not replaced
+ *      │
+ *      └── SIGHUP: everything is read and opened anew; if that went well, new workers start, and
+ * the old ones are told to accept no more and to end with their last session
  *
  * A slot's sockets stay open here while its worker changes, so that what is queued on them waits.
  * They are closed when draining begins: the workers then hold the last copies, take what is queued,
- * and close them too. Workers get SIGTERM when the parent dies (PR_SET_PDEATHSIG), so none is left
- * behind. A worker that lived less than RESTART_MS is replaced no sooner than that.
+ * and close them too. At a reload, sockets of listeners that stay go over to the new set. Workers
+ * get SIGTERM when the parent dies (PR_SET_PDEATHSIG), so none is left behind. A worker that lived
+ * less than RESTART_MS is replaced no sooner than that.
  */
 #include "daemon/master.h"
 
@@ -22,7 +26,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/confine.h"
 #include "daemon/log.h"
+#include "daemon/notify.h"
+#include "daemon/setup.h"
 #include "daemon/worker.h"
 
 enum { RESTART_MS = 1000, NEVER = -1, IN_WORKER = 1 };
@@ -33,10 +40,13 @@ struct slot {
 };
 
 struct master {
-    const struct options *options;
+    struct options *options;
     struct listen_set *set;
+    const struct listen_set *given;
     struct slot *slots;
     unsigned count, alive;
+    pid_t *old; /* workers from before a reload; 0: gone */
+    size_t old_count;
     bool draining;
     int status; /* of this process, when it is a worker */
 };
@@ -52,7 +62,12 @@ static int64_t clock_ms(void)
 
 static int be_worker(const struct master *m, pid_t parent, int slot)
 {
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (confine_worker(&m->options->conf) != 0) {
+        log_say(LOG_QUIET, "a worker cannot give up its privileges: %s", strerror(errno));
+        log_flush();
+        return 1;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* a change of the user would have undone it */
     if (getppid() != parent)
         return 1;
     signal(SIGCHLD, SIG_IGN); /* the login helper is not waited for */
@@ -98,6 +113,9 @@ static void signal_all(const struct master *m, int number)
     for (unsigned i = 0; i < m->count; i++)
         if (m->slots[i].pid > 0)
             kill(m->slots[i].pid, number);
+    for (size_t i = 0; i < m->old_count; i++)
+        if (m->old[i] > 0)
+            kill(m->old[i], number);
 }
 
 static void note_death(struct master *m, struct slot *slot, int status)
@@ -117,14 +135,123 @@ static void note_death(struct master *m, struct slot *slot, int status)
                 WEXITSTATUS(status));
 }
 
+static void note_old_death(struct master *m, pid_t pid)
+{
+    for (size_t i = 0; i < m->old_count; i++) {
+        if (m->old[i] != pid)
+            continue;
+        m->old[i] = m->old[--m->old_count];
+        m->alive--;
+        return;
+    }
+}
+
 static void reap(struct master *m)
 {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        struct slot *slot = NULL;
         for (unsigned i = 0; i < m->count; i++)
             if (m->slots[i].pid == pid)
-                note_death(m, &m->slots[i], status);
+                slot = &m->slots[i];
+        if (slot)
+            note_death(m, slot, status);
+        else
+            note_old_death(m, pid);
+    }
+}
+
+/* --- reload --- */
+
+static void tell_listeners(const struct listen_set *set, const struct listen_set *before)
+{
+    char text[VD_ENDPOINT_TEXT + VD_UNIX_PATH_MAX + 16];
+    for (size_t i = 0; i < set->count; i++) {
+        struct vd_out out = vd_out_over(text, sizeof text);
+        if (before && listen_holds(before, set->at[i].fds[0]))
+            continue;
+        listen_print(&out, &set->at[i]);
+        log_say(LOG_NORMAL, "listening on %s", vd_out_string(&out));
+    }
+}
+
+/* Room for everybody who may live on, before anything is changed. */
+static int make_room(struct master *m, unsigned count, struct slot **slots)
+{
+    pid_t *old = realloc(m->old, (m->old_count + m->count) * sizeof *old);
+    if (old)
+        m->old = old;
+    *slots = calloc(count, sizeof **slots);
+    return old && *slots ? 0 : -1;
+}
+
+static void change_slots(struct master *m, struct slot *slots, unsigned count)
+{
+    for (unsigned i = 0; i < m->count; i++)
+        if (m->slots[i].pid > 0)
+            m->old[m->old_count++] = m->slots[i].pid;
+    free(m->slots);
+    m->slots = slots;
+    m->count = count;
+}
+
+/* What is no longer listened on is closed before workers start, which would inherit it. */
+static void change(struct master *m, struct options *options, struct listen_set *set,
+                   struct slot *slots)
+{
+    log_change(options->level, options->conf.log_json);
+    tell_listeners(set, m->set);
+    change_slots(m, slots, set->workers);
+    listen_unlink_unless(m->set, set);
+    listen_close_unless(m->set, set);
+    listen_free(m->set);
+    options_free(m->options);
+    *m->set = *set;
+    *m->options = *options;
+}
+
+static int read_anew(struct master *m, struct options *options, struct listen_set *set,
+                     struct slot **slots)
+{
+    char *error = NULL;
+    int result = options_reload(options, m->options);
+    if (result == 0)
+        result = setup_check(options, m->given, set, &error);
+    if (result == 0 && make_room(m, set->workers, slots) != 0)
+        result = -1;
+    else if (result == 0)
+        result = setup_open(options, set, m->set, &error);
+    if (error)
+        log_say(LOG_QUIET, "%s", error);
+    free(error);
+    return result;
+}
+
+/* IN_WORKER in a worker that was started, when it has ended. */
+static int reload(struct master *m)
+{
+    struct options options = {.argv = NULL};
+    struct listen_set set = {0};
+    struct slot *slots = NULL;
+    size_t before = m->old_count;
+    notify_reloading();
+    if (read_anew(m, &options, &set, &slots) != 0) {
+        log_say(LOG_QUIET, "reload failed: everything stays as it was");
+        listen_free(&set);
+        options_free(&options);
+        free(slots);
+        notify("READY=1");
+        return 0;
+    }
+    change(m, &options, &set, slots);
+    if (spawn_due(m) == IN_WORKER)
+        return IN_WORKER;
+    for (size_t i = before; i < m->old_count; i++)
+        kill(m->old[i], SIGUSR1);
+    log_say(LOG_NORMAL, "reloaded");
+    notify("READY=1");
+    return 0;
 }
 
 /* --- signals --- */
@@ -137,13 +264,16 @@ static void end(struct master *m, bool at_once)
         return;
     }
     m->draining = true;
+    notify("STOPPING=1");
     log_say(LOG_NORMAL, "draining: no new connections, %u seconds for those that are open",
             m->options->conf.drain_ms / 1000);
-    listen_close_others(m->set, -1);
+    listen_unlink_unless(m->set, NULL);
+    listen_close_unless(m->set, NULL);
     signal_all(m, SIGTERM);
 }
 
-static void handle(struct master *m, int number)
+/* As spawn_due. */
+static int handle(struct master *m, int number)
 {
     switch (number) {
     case SIGTERM:
@@ -154,17 +284,17 @@ static void handle(struct master *m, int number)
         end(m, true);
         break;
     case SIGHUP:
-        log_say(LOG_QUIET, "SIGHUP: this version does not reload; restart it instead");
-        break;
+        return m->draining ? 0 : reload(m);
     default:
         reap(m);
         break;
     }
+    return 0;
 }
 
 static void block_signals(sigset_t *set)
 {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD};
+    static const int numbers[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGCHLD};
     sigemptyset(set);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         sigaddset(set, numbers[i]);
@@ -197,28 +327,19 @@ static void raise_descriptor_limit(void)
     setrlimit(RLIMIT_NOFILE, &files);
 }
 
-static void tell_listeners(const struct listen_set *set)
-{
-    char text[VD_ENDPOINT_TEXT + 16];
-    for (size_t i = 0; i < set->count; i++) {
-        struct vd_out out = vd_out_over(text, sizeof text);
-        listen_print(&out, &set->at[i]);
-        log_say(LOG_NORMAL, "listening on %s", vd_out_string(&out));
-    }
-}
-
 static int run(struct master *m)
 {
     sigset_t set;
     block_signals(&set);
     if (spawn_due(m) == IN_WORKER)
         return m->status;
-    tell_listeners(m->set);
+    tell_listeners(m->set, NULL);
+    notify("READY=1");
     while (m->alive > 0 || !m->draining) {
         log_flush();
         int number = await(m, &set);
-        if (number > 0)
-            handle(m, number);
+        if (number > 0 && handle(m, number) == IN_WORKER)
+            return m->status;
         if (spawn_due(m) == IN_WORKER)
             return m->status;
     }
@@ -226,14 +347,15 @@ static int run(struct master *m)
     return 0;
 }
 
-int master_run(const struct options *options, struct listen_set *set)
+int master_run(struct options *options, struct listen_set *set, const struct listen_set *given)
 {
-    struct master m = {.options = options, .set = set, .count = set->workers};
+    struct master m = {.options = options, .set = set, .given = given, .count = set->workers};
     m.slots = calloc(m.count, sizeof *m.slots);
     if (!m.slots)
         return 1;
     raise_descriptor_limit();
     int status = run(&m);
     free(m.slots);
+    free(m.old);
     return status;
 }

@@ -15,10 +15,11 @@ enum { USERS = 256, DENY, CHECK_CONFIG, PRINT_CONFIG, LOG_FORMAT, ADMIN };
 
 static const char usage[] =
     "Usage: viaductd [OPTIONS]\n"
-    "A forwarding daemon: SOCKS4, 4a, 5 and HTTP CONNECT on one port. Without options it listens\n"
-    "on 127.0.0.1:1080, open to this machine only.\n"
+    "A forwarding daemon: SOCKS4, 4a, 5 and HTTP on one port. Without options it listens on\n"
+    "127.0.0.1:1080, open to this machine only.\n"
     "\n"
-    "  -l, --listen URL         [mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT; repeat\n"
+    "  -l, --listen URL         [mixed://]HOST:PORT, socks://, http://, redirect:// or\n"
+    "                           tproxy://HOST:PORT, unix:/PATH for HOST:PORT; repeat\n"
     "  -x, --proxy URL          upstream hop; repeat for a chain\n"
     "  -u, --user NAME:PASSWORD who may use it; repeat\n"
     "      --users FILE         lines NAME:HASH, of crypt(3)\n"
@@ -63,15 +64,20 @@ struct given {
     int log_json; /* -1: not said */
 };
 
+static bool reloading; /* there is a log */
+
 static int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static int complain(const char *format, ...)
 {
+    char text[1024];
     va_list args;
-    fputs("viaductd: ", stderr);
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    fputc('\n', stderr);
+    if (reloading)
+        log_say(LOG_QUIET, "%s", text);
+    else
+        fprintf(stderr, "viaductd: %s\n", text);
     return -1;
 }
 
@@ -258,11 +264,12 @@ static int read_config(struct vd_conf_daemon *c, const char *path)
 static void put_back(struct vd_conf_daemon *c, const struct given *g)
 {
     while (g->listens > 0 && c->listen_count > g->listens)
-        free(c->listens[--c->listen_count].title);
+        vd_conf_listener_free(&c->listens[--c->listen_count]);
     if (g->upstream.hop_count > 0) {
         char *title = c->upstream.title;
         c->upstream = g->upstream;
         c->upstream.title = title;
+        c->upstream_line = VD_PROXYLINE_NONE;
     }
     if (g->workers > 0)
         c->workers = g->workers;
@@ -270,23 +277,57 @@ static void put_back(struct vd_conf_daemon *c, const struct given *g)
         c->log_json = g->log_json;
 }
 
-static int add_defaults(struct vd_conf_daemon *c)
+/* What the command line gives has no place for targets. */
+static int check_listens(const struct vd_conf_daemon *c, char **error)
 {
-    char *error = NULL;
+    for (size_t i = 0; i < c->listen_count; i++)
+        if (c->listens[i].kind == VD_LISTEN_FORWARD && c->listens[i].target_count == 0) {
+            *error =
+                strdup("--listen: forward:// needs targets; give them in a configuration file");
+            return -1;
+        }
+    return 0;
+}
+
+int options_complete(struct options *o, char **error)
+{
+    struct vd_conf_daemon *c = &o->conf;
     if (c->workers == 0) {
         long cores = sysconf(_SC_NPROCESSORS_ONLN);
         c->workers = cores < 1 ? 1 : cores > WORKERS_MAX ? WORKERS_MAX : (unsigned)cores;
     }
-    if (c->listen_count > 0 || vd_conf_daemon_add_listen(c, "mixed://127.0.0.1:1080", &error) == 0)
-        return 0;
-    return complain_of("--listen", error);
+    if (c->listen_count > 0)
+        return check_listens(c, error);
+    return vd_conf_daemon_add_listen(c, "mixed://127.0.0.1:1080", error);
 }
 
-int options_read(struct options *o, int argc, char **argv)
+static void free_words(char **argv, int argc)
+{
+    for (int i = 0; argv && i < argc; i++) {
+        explicit_bzero(argv[i], strlen(argv[i]));
+        free(argv[i]);
+    }
+    free(argv);
+}
+
+static char **copy_words(char **argv, int argc)
+{
+    char **copy = calloc((size_t)argc + 1, sizeof *copy);
+    for (int i = 0; copy && i < argc; i++) {
+        copy[i] = strdup(argv[i]);
+        if (!copy[i]) {
+            free_words(copy, i);
+            return NULL;
+        }
+    }
+    return copy;
+}
+
+static int read_all(struct options *o, int argc, char **argv)
 {
     struct given g = {.log_json = -1};
-    *o = (struct options){.level = LOG_NORMAL, .action = OPTIONS_RUN};
     vd_conf_daemon_init(&o->conf);
+    optind = 0; /* from the beginning, also the second time */
     if (read_command_line(o, &g, argc, argv) != 0)
         return -1;
     if (o->action == OPTIONS_DONE)
@@ -297,10 +338,30 @@ int options_read(struct options *o, int argc, char **argv)
     if (path && read_config(&o->conf, path) != 0)
         return -1;
     put_back(&o->conf, &g);
-    return add_defaults(&o->conf);
+    return 0;
+}
+
+int options_read(struct options *o, int argc, char **argv)
+{
+    *o = (struct options){.level = LOG_NORMAL, .action = OPTIONS_RUN, .argc = argc};
+    o->argv = copy_words(argv, argc);
+    return o->argv ? read_all(o, argc, argv) : complain("out of memory");
+}
+
+/* Reading a command line wipes its passwords: it is a copy that is read. */
+int options_reload(struct options *o, const struct options *before)
+{
+    reloading = true;
+    *o = (struct options){.level = LOG_NORMAL, .action = OPTIONS_RUN, .argc = before->argc};
+    char **words = copy_words(before->argv, before->argc);
+    o->argv = copy_words(before->argv, before->argc);
+    int result = words && o->argv ? read_all(o, o->argc, words) : complain("out of memory");
+    free_words(words, before->argc);
+    return result;
 }
 
 void options_free(struct options *o)
 {
+    free_words(o->argv, o->argc);
     vd_conf_daemon_free(&o->conf);
 }

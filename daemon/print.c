@@ -5,13 +5,17 @@
 #include "proto/shake.h"
 
 static const char *const kinds[] = {
-    [VD_LISTEN_MIXED] = "mixed", [VD_LISTEN_SOCKS] = "socks", [VD_LISTEN_HTTP] = "http"};
+    [VD_LISTEN_MIXED] = "mixed",   [VD_LISTEN_SOCKS] = "socks",
+    [VD_LISTEN_HTTP] = "http",     [VD_LISTEN_REDIRECT] = "redirect",
+    [VD_LISTEN_TPROXY] = "tproxy", [VD_LISTEN_FORWARD] = "forward"};
 static const char *const modes[] = {[VD_MODE_STRICT] = "strict",
                                     [VD_MODE_DYNAMIC] = "dynamic",
                                     [VD_MODE_RANDOM] = "random",
                                     [VD_MODE_ROUND_ROBIN] = "round_robin",
                                     [VD_MODE_FAILOVER] = "failover"};
 
+static const char *const lines[] = {
+    [VD_PROXYLINE_NONE] = "none", [VD_PROXYLINE_V1] = "v1", [VD_PROXYLINE_V2] = "v2"};
 static const char *const filters[] = {
     [VD_UDP_HOST] = "host", [VD_UDP_PORT] = "port", [VD_UDP_ANY] = "any"};
 
@@ -27,15 +31,50 @@ static void quoted(FILE *to, const char *text, size_t len)
     fputc('"', to);
 }
 
-static void print_listens(FILE *to, const struct vd_conf_daemon *c)
+static void print_targets(FILE *to, const struct vd_conf_listener *l)
 {
-    char text[VD_ENDPOINT_TEXT];
-    for (size_t i = 0; i < c->listen_count; i++) {
+    static const char *const balances[] = {[VD_BALANCE_ROUNDROBIN] = "roundrobin",
+                                           [VD_BALANCE_LEASTCONN] = "leastconn",
+                                           [VD_BALANCE_SOURCE] = "source"};
+    char text[VD_ENDPOINT_TEXT + VD_UNIX_PATH_MAX];
+    fputs(" targets = {", to);
+    for (size_t i = 0; i < l->target_count; i++) {
         struct vd_out out = vd_out_over(text, sizeof text);
-        vd_endpoint_print(&out, &c->listens[i].at);
-        fprintf(to, "listen l%zu { url = \"%s://%s\" }\n", i + 1, kinds[c->listens[i].kind],
-                vd_out_string(&out));
+        if (l->targets[i].unix_path[0]) {
+            vd_out_text(&out, "unix:");
+            vd_out_text(&out, l->targets[i].unix_path);
+        } else {
+            vd_endpoint_print(&out, &l->targets[i].at);
+        }
+        fputs(i > 0 ? ", " : "", to);
+        quoted(to, text, out.len);
     }
+    fprintf(to, "} balance = \"%s\" send_proxy = \"%s\"", balances[l->balance],
+            lines[l->send_line]);
+    if (l->check_ms > 0)
+        fprintf(to, " check = %u.%03u", l->check_ms / 1000, l->check_ms % 1000);
+    fprintf(to, " rise = %u fall = %u", l->rise, l->fall);
+}
+
+static void print_listen(FILE *to, const struct vd_conf_listener *l, size_t number)
+{
+    char text[VD_ENDPOINT_TEXT + VD_UNIX_PATH_MAX];
+    struct vd_out out = vd_out_over(text, sizeof text);
+    vd_out_text(&out, kinds[l->kind]);
+    vd_out_text(&out, l->unix_path[0] ? "://unix:" : "://");
+    if (l->unix_path[0])
+        vd_out_text(&out, l->unix_path);
+    else
+        vd_endpoint_print(&out, &l->at);
+    fprintf(to, "listen l%zu { url = ", number);
+    quoted(to, text, out.len);
+    if (l->unix_path[0])
+        fprintf(to, " permissions = \"%04o\"", l->unix_mode);
+    if (l->proxy_line)
+        fputs(" proxy_protocol = true", to);
+    if (l->kind == VD_LISTEN_FORWARD)
+        print_targets(to, l);
+    fputs(" }\n", to);
 }
 
 static void print_users(FILE *to, const struct vd_conf_daemon *c)
@@ -93,8 +132,9 @@ static void print_access(FILE *to, const struct vd_conf_daemon *c)
     }
 }
 
-static void print_upstream(FILE *to, const struct vd_conf_chain *up)
+static void print_upstream(FILE *to, const struct vd_conf_daemon *c)
 {
+    const struct vd_conf_chain *up = &c->upstream;
     char text[VD_URL_TEXT];
     if (up->hop_count == 0)
         return;
@@ -105,7 +145,10 @@ static void print_upstream(FILE *to, const struct vd_conf_chain *up)
         fputs(i > 0 ? ", " : "", to);
         quoted(to, text, out.len);
     }
-    fprintf(to, "}  mode = \"%s\" }", modes[up->mode]);
+    fprintf(to, "}  mode = \"%s\"", modes[up->mode]);
+    if (c->upstream_line != VD_PROXYLINE_NONE)
+        fprintf(to, "  proxy_protocol = \"%s\"", lines[c->upstream_line]);
+    fputs(" }", to);
     fputs("    # passwords are not shown\n", to);
 }
 
@@ -116,10 +159,11 @@ static void print_seconds(FILE *to, const char *key, uint32_t ms)
 
 int print_config(FILE *to, const struct vd_conf_daemon *c)
 {
-    print_listens(to, c);
+    for (size_t i = 0; i < c->listen_count; i++)
+        print_listen(to, &c->listens[i], i + 1);
     print_users(to, c);
     print_access(to, c);
-    print_upstream(to, &c->upstream);
+    print_upstream(to, c);
     fputs("timeouts {", to);
     print_seconds(to, "handshake", c->handshake_ms);
     print_seconds(to, "connect", c->connect_ms);
@@ -130,6 +174,13 @@ int print_config(FILE *to, const struct vd_conf_daemon *c)
     fprintf(to, " }\nworkers = %u\n", c->workers);
     if (c->sessions_max > 0)
         fprintf(to, "sessions = %u\n", c->sessions_max);
+    if (c->run_as) {
+        fputs("user = ", to);
+        quoted(to, c->run_as, strlen(c->run_as));
+        fputs("\n", to);
+    }
+    if (c->mark > 0)
+        fprintf(to, "mark = %u\n", c->mark);
     fprintf(to, "udp_filter = \"%s\"\n", filters[c->udp_filter]);
     fprintf(to, "log_format = \"%s\"\n", c->log_json ? "json" : "text");
     return fflush(to) == 0 && !ferror(to) ? 0 : -1;

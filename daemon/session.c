@@ -16,7 +16,7 @@
  *   │              REPLY            │  │        the success is sent; early data is kept
  *   │                │              │  │
  *   │                v              v  v
- *   │              RELAY          REFUSED <────── the refusal is sent, then shutdown(SHUT_WR) and
+ *   │          RELAY, FORWARD     REFUSED <────── the refusal is sent, then shutdown(SHUT_WR) and
  *   │                │              │             read to EOF: unread bytes would make close() a
  *   │                │ reset by     │             reset that overtakes the refusal
  *   │                │ one side     │
@@ -26,13 +26,16 @@
  *   v                v              v
  *   └───────────> CLOSED: logged, closed, freed after the batch of events
  *
+ * FORWARD is HTTP without CONNECT (forward.c); each of its requests goes through ACCEPT, AUTH and
+ * DIAL, and its last response through REFUSED, which waits for the client in the same way.
+ *
  * One timer limits each state: handshake_ms to ACCEPT and AUTH together, connect_ms to DIAL and
  * REPLY, idle_ms or half_closed_ms to RELAY (data extends it: the timer looks at the clock of the
  * last byte when it fires), a fixed time to REFUSED and RESETTING.
  *
  * What only the handshake needs (codec, dial, input) stands in a session_setup, which goes back to
- * a free list when the tunnel begins; an idle tunnel keeps the session alone. The client's and the
- * target's sockets are registered with epoll once, edge-triggered, for everything.
+ * a free list when the tunnel or a response begins; an idle tunnel keeps the session alone. The
+ * client's and the target's sockets are registered with epoll once, edge-triggered, for everything.
  *
  * A function that may end the session (its name says so, or it calls one) is the last thing its
  * caller does; the struct stays readable until the batch is over.
@@ -101,6 +104,16 @@ void session_free_setup(struct session *s)
     w->free_setup_count++;
 }
 
+int session_renew_setup(struct session *s, unsigned offers)
+{
+    session_free_setup(s);
+    s->setup = new_setup(s->worker);
+    if (!s->setup)
+        return -1;
+    handshake_set_up(s, offers);
+    return 0;
+}
+
 static struct session *new_session(struct worker *w)
 {
     struct session *s = w->free_sessions;
@@ -144,6 +157,7 @@ void session_free_all(struct worker *w)
 
 int session_keep_names(struct session *s)
 {
+    free(s->names);
     char text[VD_ENDPOINT_TEXT];
     const struct vd_accept *a = &s->setup->accept;
     struct vd_out out = vd_out_over(text, sizeof text);
@@ -169,6 +183,8 @@ void session_close(struct session *s)
     session_free_setup(s);
     relay_stop(&s->relay);
     udp_stop(s);
+    forward_stop(s);
+    fixed_stop(s);
     loop_timer_stop(&w->loop, &s->timer);
     loop_close(&w->loop, &session_leg(s, RELAY_CLIENT)->io);
     loop_close(&w->loop, &session_leg(s, RELAY_TARGET)->io);
@@ -195,6 +211,16 @@ void session_end_all(struct worker *w, const char *end)
         session_end(w->sessions, end);
 }
 
+void session_end_idle(struct worker *w)
+{
+    struct session *next;
+    for (struct session *s = w->sessions; s; s = next) {
+        next = s->next;
+        if (forward_is_idle(s))
+            session_end(s, "closed");
+    }
+}
+
 static void abort_leg(struct session *s, enum relay_side side)
 {
     int fd = loop_take(session_loop(s), &session_leg(s, side)->io);
@@ -214,7 +240,7 @@ static void reset_on(struct session *s)
     session_close(s);
 }
 
-static void end_by_reset(struct session *s, enum relay_side by, const char *end)
+void session_end_by_reset(struct session *s, enum relay_side by, const char *end)
 {
     session_log_end(s, end, NULL);
     s->state = SESSION_RESETTING;
@@ -251,10 +277,10 @@ static void relay_on(struct session *s)
         session_end(s, "closed");
         break;
     case RELAY_RESET_BY_CLIENT:
-        end_by_reset(s, RELAY_CLIENT, "reset-by-client");
+        session_end_by_reset(s, RELAY_CLIENT, "reset-by-client");
         break;
     case RELAY_RESET_BY_TARGET:
-        end_by_reset(s, RELAY_TARGET, "reset-by-target");
+        session_end_by_reset(s, RELAY_TARGET, "reset-by-target");
         break;
     case RELAY_FAILED:
         session_end(s, "failed");
@@ -267,8 +293,10 @@ static void on_relay_task(struct loop_task *task)
     struct session *s = loop_owner(task, struct session, relay.task);
     if (s->state == SESSION_UDP)
         udp_control(s);
-    else
+    else if (s->state == SESSION_RELAY)
         relay_on(s);
+    else if (s->state == SESSION_FORWARD)
+        forward_on(s);
 }
 
 void session_start_relay(struct session *s)
@@ -311,6 +339,12 @@ static void on_client(struct loop_io *io, uint32_t events)
     case SESSION_RELAY:
         relay_on(s);
         break;
+    case SESSION_FORWARD:
+        if (events & (EPOLLERR | EPOLLHUP))
+            forward_client_gone(s);
+        else
+            forward_on(s);
+        break;
     case SESSION_UDP:
         udp_control(s);
         break;
@@ -329,6 +363,8 @@ static void on_target(struct loop_io *io, uint32_t events)
     relay_note(&s->relay, RELAY_TARGET, events);
     if (s->state == SESSION_RELAY)
         relay_on(s);
+    else if (s->state == SESSION_FORWARD)
+        forward_on(s);
 }
 
 static void on_timer(struct loop_timer *timer)
@@ -352,6 +388,9 @@ static void on_timer(struct loop_timer *timer)
     case SESSION_UDP:
         session_watch(s);
         break;
+    case SESSION_FORWARD:
+        forward_late(s);
+        break;
     case SESSION_RESETTING:
         reset_on(s);
         break;
@@ -372,10 +411,12 @@ static void set_up(struct session *s, const struct listener *from)
     s->relay.leg[RELAY_TARGET].io = (struct loop_io){.fd = -1, .ready = on_target};
     s->timer.fire = on_timer;
     s->started_ms = w->loop.now_ms;
+    s->from = from;
     s->local = from->addr;
     if (from->wildcard)
         net_addr_local(&s->local, session_leg(s, RELAY_CLIENT)->io.fd);
     handshake_set_up(s, from->offers);
+    s->setup->line_due = from->conf->proxy_line;
 }
 
 static void enlist(struct session *s)
@@ -394,7 +435,7 @@ void session_new(struct listener *from, int fd, const struct net_addr *client)
     struct worker *w = from->worker;
     struct session_setup *setup = new_setup(w);
     struct session *s = setup ? new_session(w) : NULL;
-    if (!s || loop_reserve(&w->loop, (w->session_count + 1) * TIMERS + 16) != 0) {
+    if (!s || loop_reserve(&w->loop, (w->session_count + 1) * TIMERS + w->more_timers + 16) != 0) {
         if (setup)
             drop_setup(setup);
         free(s);
@@ -411,4 +452,6 @@ void session_new(struct listener *from, int fd, const struct net_addr *client)
     loop_timer_in(&w->loop, &s->timer, w->conf->handshake_ms);
     if (loop_watch(&w->loop, &s->relay.leg[RELAY_CLIENT].io, dial_events) != 0)
         session_end(s, "failed");
+    else if (fixed_is(s) && !from->conf->proxy_line)
+        fixed_start(s);
 }

@@ -11,6 +11,8 @@ void session_new(struct listener *from, int fd, const struct net_addr *client);
 /* Ends a session at once; `end` is a word of log.h. */
 void session_end(struct session *s, const char *end);
 void session_end_all(struct worker *w, const char *end);
+/* Ends those that wait for a next request. */
+void session_end_idle(struct worker *w);
 /* Frees what ended during the last batch of events. */
 void session_reap(struct worker *w);
 /* Frees all memory kept for later. */

@@ -99,7 +99,7 @@ static void cannot_accept(struct session *s, int number)
     if (err != VD_ERR_BUSY)
         return;
     vd_accept_second(&s->setup->accept, err, NULL);
-    handshake_refuse(s, err);
+    handshake_refuse(s);
 }
 
 static void on_peer(struct loop_io *io, uint32_t events)
@@ -137,7 +137,7 @@ static void tell(struct session *s)
     loop_timer_in(session_loop(s), &s->timer, s->worker->conf->bind_ms);
     if (loop_watch(session_loop(s), &b->io, EPOLLIN) != 0) {
         vd_accept_second(&s->setup->accept, VD_ERR_BUSY, NULL);
-        handshake_refuse(s, VD_ERR_BUSY);
+        handshake_refuse(s);
     }
 }
 
@@ -315,7 +315,7 @@ void bind_late(struct session *s)
 {
     if (bind_of(s)->told) {
         vd_accept_second(&s->setup->accept, VD_ERR_TTL, NULL);
-        handshake_refuse(s, VD_ERR_TTL);
+        handshake_refuse(s);
     } else if (bind_of(s)->io.fd >= 0) {
         session_end(s, "client-gone");
     } else {

@@ -1,4 +1,5 @@
 #include "daemon/associate.h"
+#include "daemon/forward.h"
 #include "daemon/log.h"
 #include "daemon/session_state.h"
 
@@ -48,11 +49,11 @@ static void log_who_and_where(const struct session *s)
         log_text("user", setup->accept.user, setup->accept.user_len);
     else
         log_text("user", s->names, s->user_len);
-    log_word("command", command_name(s->command));
+    log_word("command", s->forward && s->command ? "forward" : command_name(s->command));
     if (setup && s->command)
         log_endpoint("target", &setup->accept.target);
     else
-        log_text("target", setup ? "" : s->names + s->user_len, s->target_len);
+        log_text("target", setup ? "" : s->names + s->user_len, setup ? 0 : s->target_len);
     if (s->udp)
         log_associate_out(s->udp);
     else
@@ -90,6 +91,24 @@ void session_log_end(const struct session *s, const char *end, const char *error
         log_word("error", error);
     if (error && s->setup && s->setup->dial.said_len > 0)
         log_text("said", s->setup->dial.said, s->setup->dial.said_len);
+    log_word("end", end);
+    log_end();
+}
+
+void session_log_request(const struct session *s, const char *end)
+{
+    const struct forward *f = s->forward;
+    const struct relay_flow *flow = s->relay.flow;
+    if (!log_wants(LOG_NORMAL))
+        return;
+    log_begin("request");
+    log_who_and_where(s);
+    log_number("up", flow[RELAY_CLIENT].bytes - f->bytes_before[RELAY_CLIENT] - f->up.kept_len);
+    log_number("down", flow[RELAY_TARGET].bytes - f->bytes_before[RELAY_TARGET]);
+    log_number("ms", (uint64_t)(s->worker->loop.now_ms - f->began_ms));
+    log_time();
+    log_text("method", f->method, f->method_len);
+    log_number("status", f->status);
     log_word("end", end);
     log_end();
 }

@@ -16,6 +16,7 @@ enum session_state {
     SESSION_BIND,
     SESSION_REPLY,
     SESSION_RELAY,
+    SESSION_FORWARD,
     SESSION_UDP,
     SESSION_REFUSED,
     SESSION_RESETTING,
@@ -40,20 +41,25 @@ struct session_setup {
     struct login_wait login;
     struct dial dial;
     struct session_bind bind;
-    uint16_t at, len; /* of `in`: what the codec has not taken */
+    uint64_t tried;        /* forward://: the targets that were, as bits */
+    const char *unix_path; /* of the target, where it has one */
+    bool line_due;         /* the listener's PROXY line has not come yet */
+    uint16_t at, len;      /* of `in`: what the codec has not taken */
     uint8_t in[SESSION_INPUT];
 };
 
 struct session {
     struct session *next, **link; /* of the worker's list */
     struct worker *worker;
-    struct session_setup *setup; /* NULL from RELAY on */
+    const struct listener *from;
+    struct session_setup *setup; /* NULL from RELAY on, and while a response is passed on */
     struct relay relay;
     struct loop_timer timer;
     uint8_t state; /* enum session_state */
     uint8_t command;
     uint8_t tries;
     uint8_t user_len;
+    uint8_t target; /* forward://: index of the target plus 1 */
     bool logged_in;
     uint16_t target_len;
     uint32_t drained; /* bytes read after a refusal */
@@ -61,7 +67,8 @@ struct session {
     const char *protocol;
     char *names; /* user, then target: for the log, once the setup is gone */
     struct net_addr client, local, out, peer;
-    struct associate *udp; /* in SESSION_UDP, or about to be */
+    struct associate *udp;   /* in SESSION_UDP, or about to be */
+    struct forward *forward; /* from the first request that is forwarded on */
 };
 
 static inline struct loop *session_loop(const struct session *s)
@@ -76,10 +83,15 @@ static inline struct relay_leg *session_leg(struct session *s, enum relay_side s
 
 /* session.c */
 
+/* A fresh setup for one more request on the same connection. 0, or -1 without memory. */
+int session_renew_setup(struct session *s, unsigned offers);
+/* One side has reset the connection: so will the other's be, once it got what was sent before. */
+void session_end_by_reset(struct session *s, enum relay_side by, const char *end);
+
 /* Frees everything at once, without a word in the log. */
 void session_close(struct session *s);
 void session_free_setup(struct session *s);
-/* Keeps what the log needs of the setup, in as much memory as that needs. 0, or -1. */
+/* Keeps what the log needs of the setup, in as much memory as that needs. 0, or -1 without. */
 int session_keep_names(struct session *s);
 /* RELAY and UDP: sets the timer for the limit of silence, or ends what has been silent. */
 void session_watch(struct session *s);
@@ -89,16 +101,19 @@ void session_start_relay(struct session *s);
 /* handshake.c; each may end the session */
 
 void handshake_set_up(struct session *s, unsigned offers);
+void handshake_dial(struct session *s);    /* sets out for the target of the codec */
 void handshake_on(struct session *s);      /* ACCEPT: goes on with what the client sent */
 void handshake_reply(struct session *s);   /* REPLY: sends the rest of the success */
 void handshake_refused(struct session *s); /* REFUSED: sends the rest of the refusal, then reads */
 void handshake_late(struct session *s);    /* DIAL: the time is over */
 /* The request is refused for a reason of proto/err.h; or the codec holds the refusal already. */
 void handshake_refuse_request(struct session *s, int err);
-void handshake_refuse(struct session *s, int err);
+void handshake_refuse(struct session *s);
 /* Sends what the codec has to say. 1: all is sent; 0: the socket is full; -1: the client is gone.
  */
 int handshake_send(struct session *s);
+/* The last response was sent: waits a while for the client to end its side. */
+void handshake_linger(struct session *s);
 /* What the rules are asked about a session whose setup is there. */
 struct access_query handshake_query(const struct session *s);
 
@@ -116,7 +131,35 @@ void udp_serve(struct session *s);   /* the success was sent */
 void udp_control(struct session *s); /* reads the client's connection, whose end ends it all */
 void udp_stop(struct session *s);    /* closes its sockets; harmless where there are none */
 
+void handshake_request(struct session *s); /* the codec holds a request */
+void handshake_set_up_dial(struct session *s);
+
+/* fixed.c */
+
+bool fixed_is(const struct session *s); /* no handshake: the listener knows the target */
+bool fixed_is_forward(const struct session *s);
+void fixed_start(struct session *s); /* may end the session */
+/* A target failed: sets out for another one; false if there is none. May end the session. */
+bool fixed_retry(struct session *s);
+void fixed_stop(struct session *s);
+
+/* forward.c; each may end the session */
+
+void forward_start(struct session *s);  /* the codec saw a request that is to be forwarded */
+void forward_dialed(struct session *s); /* DIAL: the origin's connection stands */
+/* DIAL would begin: whether the connection that is open serves this request too; else it is closed
+ * now. */
+bool forward_reuse(struct session *s);
+void forward_on(struct session *s); /* FORWARD: carries what can be carried */
+void forward_client_gone(struct session *s);
+void forward_late(struct session *s);
+bool forward_is_idle(const struct session *s); /* FORWARD: between two requests */
+void forward_stop(struct session *s);          /* frees; harmless where there is nothing */
+
 /* session_log.c */
+
+/* A request that was forwarded, with the words of a session's end. */
+void session_log_request(const struct session *s, const char *end);
 
 /* `error` is an RFC 9209 word, or NULL. */
 void session_log_end(const struct session *s, const char *end, const char *error);

@@ -80,6 +80,10 @@ void udp_start(struct session *s)
 {
     struct net_addr local = s->local;
     struct vd_endpoint at;
+    if (local.any.sa_family == AF_UNIX) {
+        handshake_refuse_request(s, VD_ERR_COMMAND); /* there is no address to send to */
+        return;
+    }
     int err = open_association(s, &local);
     if (err != VD_OK) {
         udp_stop(s);

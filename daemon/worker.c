@@ -70,14 +70,18 @@ static void on_drain(struct loop_timer *timer)
     w->loop.stop = true;
 }
 
-static void start_drain(struct worker *w)
+/* SIGTERM sets a limit; SIGHUP does not: others serve from now on, and sessions end when they do.
+ */
+static void start_drain(struct worker *w, uint32_t number)
 {
+    if (number == SIGTERM && w->drain.at_ms == 0)
+        loop_timer_in(&w->loop, &w->drain, w->conf->drain_ms);
     if (w->draining)
         return;
     w->draining = true;
     for (size_t i = 0; i < w->listener_count; i++)
-        listener_end(&w->listeners[i]);
-    loop_timer_in(&w->loop, &w->drain, w->conf->drain_ms);
+        listener_end(&w->listeners[i], number == SIGTERM);
+    session_end_idle(w);
 }
 
 static void on_signal(struct loop_io *io, uint32_t events)
@@ -86,7 +90,7 @@ static void on_signal(struct loop_io *io, uint32_t events)
     struct signalfd_siginfo info;
     (void)events;
     while (read(io->fd, &info, sizeof info) == sizeof info)
-        start_drain(w);
+        start_drain(w, info.ssi_signo);
 }
 
 /* After a crowd has left, what is kept for the next one is more than is ever needed soon. */
@@ -130,6 +134,7 @@ static int watch_signals(struct worker *w)
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGUSR1);
     w->signals = (struct loop_io){.ready = on_signal};
     w->signals.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     return w->signals.fd < 0 ? -1 : loop_watch(&w->loop, &w->signals, EPOLLIN);
@@ -162,6 +167,8 @@ static int start(struct worker *w, const struct listen_set *set, int slot)
     w->dialer = (struct dialer){.loop = &w->loop,
                                 .resolver = resolve_new(&w->loop),
                                 .upstream = &conf->upstream,
+                                .learned = &w->learned,
+                                .mark = conf->mark,
                                 .scratch = w->pool.buffer,
                                 .scratch_len = RELAY_BUFFER};
     if (!w->access || !w->login || !w->dialer.resolver)
@@ -173,6 +180,8 @@ static void stop(struct worker *w)
 {
     session_end_all(w, "drained");
     session_free_all(w);
+    for (size_t i = 0; i < w->listener_count; i++)
+        listener_free(&w->listeners[i]);
     resolve_free(w->dialer.resolver);
     login_free(w->login);
     access_free(w->access);

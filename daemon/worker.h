@@ -20,9 +20,11 @@ struct worker {
     struct access *access;
     struct login *login;
     struct dialer dialer;
+    struct learned learned;
     struct relay_pool pool;
     struct listener *listeners;
     size_t listener_count;
+    size_t more_timers; /* beside those of sessions */
 
     struct session *sessions; /* all that live */
     size_t session_count, session_max;

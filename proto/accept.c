@@ -101,6 +101,8 @@ static int step(struct vd_accept *a, const uint8_t *data, size_t len, size_t *us
     switch ((enum vd_accept_protocol)a->protocol) {
     case VD_SPEAKS_UNKNOWN:
         return recognize(a, data[0]);
+    case VD_SPEAKS_NOTHING:
+        break;
     case VD_SPEAKS_SOCKS4:
         return vd_accept_socks4_step(a, data, len, used);
     case VD_SPEAKS_SOCKS5:
@@ -114,6 +116,8 @@ static int step(struct vd_accept *a, const uint8_t *data, size_t len, size_t *us
 /* What feed answers while it takes nothing. */
 static int standing(const struct vd_accept *a)
 {
+    if (a->state == VD_ACCEPTS_HANDED_OVER)
+        return VD_ACCEPT_FORWARD;
     if (a->state == VD_ACCEPTS_LOGIN_ASKED)
         return VD_ACCEPT_LOGIN;
     if (a->state == VD_ACCEPTS_REQUEST_ASKED)
@@ -126,7 +130,7 @@ int vd_accept_feed(struct vd_accept *a, const uint8_t *data, size_t len, size_t 
     int result = VD_MORE;
 
     *used = 0;
-    if (a->state >= VD_ACCEPTS_LOGIN_ASKED)
+    if (a->state >= VD_ACCEPTS_HANDED_OVER)
         return standing(a);
     while (result == VD_MORE && *used < len) {
         size_t n = 0;
@@ -138,6 +142,14 @@ int vd_accept_feed(struct vd_accept *a, const uint8_t *data, size_t len, size_t 
 }
 
 /* --- decisions --- */
+
+void vd_accept_fixed(struct vd_accept *a, const struct vd_endpoint *target)
+{
+    a->protocol = VD_SPEAKS_NOTHING;
+    a->command = VD_CONNECT;
+    a->target = *target;
+    a->state = VD_ACCEPTS_REQUEST_ASKED;
+}
 
 int vd_accept_login(struct vd_accept *a, bool ok)
 {
@@ -187,6 +199,7 @@ static void write_all(const struct vd_accept *a, struct vd_out *out)
 {
     switch ((enum vd_accept_protocol)a->protocol) {
     case VD_SPEAKS_UNKNOWN:
+    case VD_SPEAKS_NOTHING:
         break;
     case VD_SPEAKS_SOCKS4:
         vd_accept_socks4_write(a, out);
@@ -218,6 +231,11 @@ void vd_accept_sent(struct vd_accept *a, size_t n)
     a->sent = (uint16_t)(a->sent + n);
 }
 
+const char *vd_accept_error(const struct vd_accept *a)
+{
+    return a->protocol == VD_SPEAKS_HTTP ? vd_accept_http_error(a) : vd_err_proxy_status(a->reason);
+}
+
 const char *vd_accept_name(const struct vd_accept *a)
 {
     switch ((enum vd_accept_protocol)a->protocol) {
@@ -227,6 +245,8 @@ const char *vd_accept_name(const struct vd_accept *a)
         return "SOCKS5";
     case VD_SPEAKS_HTTP:
         return "HTTP";
+    case VD_SPEAKS_NOTHING:
+        return "TCP";
     case VD_SPEAKS_UNKNOWN:
         break;
     }

@@ -6,6 +6,9 @@
  *
  *     VD_ACCEPT_LOGIN    a login stands in a->user and a->password: answer with vd_accept_login
  *     VD_ACCEPT_REQUEST  command and target are known: answer with vd_accept_reply
+ *     VD_ACCEPT_FORWARD  HTTP, but not CONNECT: read the head (proto/http_message.h), whose first
+ *                        bytes, those taken so far, are the a->have bytes of a->in; then go on with
+ *                        vd_accept_forwarded or vd_accept_fault
  *
  * What stands behind the request (`used` < len) is early data for the target and is left to the
  * caller. After a refusal the caller sends what is pending and closes.
@@ -20,15 +23,22 @@
 #include <stdint.h>
 
 #include "proto/endpoint.h"
+#include "proto/http_message.h"
 #include "proto/shake.h"
 
-enum vd_accept_protocol { VD_SPEAKS_UNKNOWN, VD_SPEAKS_SOCKS4, VD_SPEAKS_SOCKS5, VD_SPEAKS_HTTP };
+enum vd_accept_protocol {
+    VD_SPEAKS_UNKNOWN,
+    VD_SPEAKS_SOCKS4,
+    VD_SPEAKS_SOCKS5,
+    VD_SPEAKS_HTTP,
+    VD_SPEAKS_NOTHING /* the target was known before; whatever comes is for it */
+};
 
 /* What a listener offers; bits. */
 enum { VD_OFFER_SOCKS = 1, VD_OFFER_HTTP = 2, VD_OFFER_MIXED = 3, VD_OFFER_LOGIN_NEEDED = 4 };
 
 /* Results of vd_accept_feed beside VD_MORE and errors. */
-enum { VD_ACCEPT_LOGIN = 1, VD_ACCEPT_REQUEST = 2 };
+enum { VD_ACCEPT_LOGIN = 1, VD_ACCEPT_REQUEST = 2, VD_ACCEPT_FORWARD = 3 };
 
 enum {
     VD_ACCEPT_LINE_MAX = 1152, /* longest line kept whole: Basic of 255:255 is 684 */
@@ -41,7 +51,8 @@ struct vd_accept {
     uint32_t head;            /* HTTP: bytes of head so far */
     uint16_t have;            /* bytes in `in` */
     uint16_t sent;            /* of the pending answer */
-    uint16_t status;          /* HTTP: of a refusal that the codec itself decided */
+    uint8_t fault;            /* HTTP: enum vd_http_fault of a refusal, if there is one */
+    bool bodiless;            /* HTTP: the answer has no body: to HEAD */
     uint8_t offers;           /* VD_OFFER_* */
     uint8_t protocol;         /* enum vd_accept_protocol */
     uint8_t state;            /* private to the codecs */
@@ -61,6 +72,16 @@ void vd_accept_start(struct vd_accept *a, unsigned offers);
  * decision is awaited. */
 int vd_accept_feed(struct vd_accept *a, const uint8_t *data, size_t len, size_t *used);
 
+/* A request that is to be forwarded, or one more on the same connection: a->target becomes where it
+ * goes. VD_ACCEPT_LOGIN, VD_ACCEPT_REQUEST, or a reason with a refusal pending. */
+int vd_accept_forwarded(struct vd_accept *a, const struct vd_http_head *request);
+/* Refuses one for a fault of its own, or of the response to it, none of which was passed on yet.
+ * The reason, with the refusal pending. */
+int vd_accept_fault(struct vd_accept *a, enum vd_http_fault fault, bool bodiless);
+
+/* A connection without a handshake: VD_ACCEPT_REQUEST is awaited at once, and no answer is said. */
+void vd_accept_fixed(struct vd_accept *a, const struct vd_endpoint *target);
+
 /* Decides a login. With `ok` the handshake goes on (feed again, maybe with no bytes: HTTP goes on
  * to VD_ACCEPT_REQUEST at once); else a refusal is pending. VD_MORE, or -VD_ERR_LOGIN. */
 int vd_accept_login(struct vd_accept *a, bool ok);
@@ -77,7 +98,10 @@ void vd_accept_second(struct vd_accept *a, int err, const struct vd_endpoint *pe
 size_t vd_accept_pending(const struct vd_accept *a, uint8_t *buf, size_t cap);
 void vd_accept_sent(struct vd_accept *a, size_t n);
 
-/* "SOCKS4a", "SOCKS5", "HTTP", "unknown": for the log. */
+/* Of a refusal: the word of RFC 9209 for it, "" if there is none. */
+const char *vd_accept_error(const struct vd_accept *a);
+
+/* "SOCKS4a", "SOCKS5", "HTTP", "TCP", "unknown": for the log. */
 const char *vd_accept_name(const struct vd_accept *a);
 
 #endif

@@ -4,7 +4,8 @@
  *     FIRST ──> METHODS ──> CREDENTIALS ──> LOGIN_ASKED ──┐          SOCKS5
  *       │          └────────────────────────────────────> MESSAGE ──> REQUEST_ASKED ──> ANSWERED
  *       ├──> MESSAGE ──────────────────────────────────────────────────────┘            SOCKS4
- *       └──> MESSAGE <──> SKIPPED ──> LOGIN_ASKED ─────────────────────────┘            HTTP
+ *       ├──> MESSAGE <──> SKIPPED ──> LOGIN_ASKED ─────────────────────────┤            HTTP
+ *       └──> MESSAGE ──> HANDED_OVER ──> LOGIN_ASKED ──────────────────────┘            forwarded
  *
  * and from everywhere to REFUSED. What was said so far is a function of the state, so that an
  * answer is written anew at each call of vd_accept_pending and `sent` counts over all answers
@@ -22,7 +23,8 @@ enum vd_accept_state {
     VD_ACCEPTS_CREDENTIALS,   /* SOCKS5: RFC 1929 */
     VD_ACCEPTS_MESSAGE,       /* the request; HTTP: a line of its head */
     VD_ACCEPTS_SKIPPED,       /* HTTP: the rest of a line that does not matter */
-    VD_ACCEPTS_LOGIN_ASKED,   /* from here on nothing is taken; the caller decides */
+    VD_ACCEPTS_HANDED_OVER,   /* from here on nothing is taken; HTTP: the caller reads the head */
+    VD_ACCEPTS_LOGIN_ASKED,   /* the caller decides */
     VD_ACCEPTS_REQUEST_ASKED, /* the caller decides */
     VD_ACCEPTS_ANSWERED,
     VD_ACCEPTS_REFUSED
@@ -41,6 +43,7 @@ void vd_accept_socks5_second(struct vd_accept *a); /* BIND: only the second repl
 
 int vd_accept_http_step(struct vd_accept *a, const uint8_t *data, size_t len, size_t *used);
 void vd_accept_http_write(const struct vd_accept *a, struct vd_out *out);
+const char *vd_accept_http_error(const struct vd_accept *a);
 
 /* Moves bytes into `in` until it holds `need`; whether it does. Adds to *used. */
 bool vd_accept_gather(struct vd_accept *a, const uint8_t *data, size_t len, size_t *used,

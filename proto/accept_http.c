@@ -1,21 +1,24 @@
 /*
  * The server side of HTTP CONNECT: RFC 9110 section 9.3.6, RFC 9112, Basic logins RFC 7617.
  *
+ * The first byte that CONNECT does not have there makes it a request to be forwarded, whose head is
+ * not this codec's (proto/http_message.h); who has read it comes back with vd_accept_forwarded, and
+ * login, request and refusal go on as for CONNECT.
+ *
  * The head is taken byte by byte and judged line by line. A line is gathered in `in`; one that is
  * longer is refused if it matters (MESSAGE) and otherwise skipped to its end (SKIPPED). What is
  * remembered between lines stands in the target, the login and the flags:
  *
  *     request line -> fields ... -> blank line -> login asked -> request asked
  *
- * CONNECT is all that is served: other requests are told what to do instead. The byte behind the
- * blank line is the tunnel's, whatever Content-Length or Transfer-Encoding say.
+ * The byte behind the blank line is the tunnel's, whatever Content-Length or Transfer-Encoding say.
  */
 #include <string.h>
 
 #include "proto/accept_codec.h"
 #include "proto/err.h"
 
-/* a->flags; with a->status it holds an enum complaint instead. */
+/* a->flags */
 enum {
     REQUEST_LINE = 1, /* was read */
     OLD = 2,          /* HTTP/1.0: needs no Host */
@@ -29,155 +32,44 @@ enum {
 
 /* --- refusals that the codec decides --- */
 
-enum complaint {
-    NO_COMPLAINT,
-    BAD_FORM,
-    BAD_TARGET,
-    NO_HOST,
-    NOT_A_SERVER,
-    NEEDS_LOGIN,
-    LONG_LINE,
-    LONG_HEAD,
-    NOT_FORWARDED,
-    NO_METHOD,
-    NO_VERSION
-};
-
-static const struct {
-    uint16_t status;
-    enum vd_err reason;
-    const char *text;
-} complaints[] = {
-    [BAD_FORM] = {400, VD_ERR_PROTOCOL, "This is not a well-formed HTTP/1.1 request."},
-    [BAD_TARGET] = {400, VD_ERR_NAME_FORM, "CONNECT needs HOST:PORT, with a port from 1 to 65535."},
-    [NO_HOST] = {400, VD_ERR_PROTOCOL, "An HTTP/1.1 request needs a Host field."},
-    [NOT_A_SERVER] = {400, VD_ERR_PROTOCOL, "This is a proxy, not a web server."},
-    [NEEDS_LOGIN] = {407, VD_ERR_LOGIN, "This proxy needs a login (Basic)."},
-    [LONG_LINE] = {431, VD_ERR_TOO_LONG, "A field of the request is too long."},
-    [LONG_HEAD] = {431, VD_ERR_TOO_LONG, "The head of the request is longer than 64 KiB."},
-    [NOT_FORWARDED] = {501, VD_ERR_COMMAND,
-                       "This proxy does not forward requests: use CONNECT HOST:PORT."},
-    [NO_METHOD] = {501, VD_ERR_COMMAND, "This proxy serves no method but CONNECT."},
-    [NO_VERSION] = {505, VD_ERR_PROTOCOL, "This proxy speaks HTTP/1.0 and HTTP/1.1."},
-};
-
-static int complain(struct vd_accept *a, enum complaint complaint)
+static int complain(struct vd_accept *a, enum vd_http_fault fault)
 {
-    a->flags = (uint8_t)complaint;
-    a->status = complaints[complaint].status;
-    return vd_accept_refuse(a, -(int)complaints[complaint].reason);
-}
-
-/* --- text: a borrowed piece of a line --- */
-
-struct text {
-    const char *at;
-    size_t len;
-};
-
-static bool is(struct text text, const char *word)
-{
-    return text.len == strlen(word) && vd_same_text(text.at, word, text.len);
-}
-
-static bool starts(struct text text, const char *with)
-{
-    size_t len = strlen(with);
-
-    return text.len >= len && vd_same_text(text.at, with, len);
-}
-
-static struct text trimmed(struct text text)
-{
-    while (text.len > 0 && (*text.at == ' ' || *text.at == '\t')) {
-        text.at++;
-        text.len--;
-    }
-    while (text.len > 0 && (text.at[text.len - 1] == ' ' || text.at[text.len - 1] == '\t'))
-        text.len--;
-    return text;
-}
-
-/* Takes what stands before `end` off the front of *rest, and `end` with it; false without one. */
-static bool cut(struct text *rest, char end, struct text *front)
-{
-    const char *at = memchr(rest->at, end, rest->len);
-
-    if (!at)
-        return false;
-    *front = (struct text){rest->at, (size_t)(at - rest->at)};
-    rest->len -= front->len + 1;
-    rest->at = at + 1;
-    return true;
-}
-
-/* RFC 9110 section 5.6.2 */
-static bool is_token(struct text text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.at[i], lower = vd_lower(c);
-        bool alphanumeric = (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9');
-
-        if (!alphanumeric && !strchr("!#$%&'*+-.^_`|~", c))
-            return false;
-    }
-    return text.len > 0;
+    a->fault = (uint8_t)fault;
+    return vd_accept_refuse(a, -(int)vd_http_fault_row(fault)->reason);
 }
 
 /* --- request line --- */
 
-static bool is_other_method(struct text method)
-{
-    static const char *const known[] = {"GET",     "HEAD",  "POST",  "PUT",
-                                        "OPTIONS", "TRACE", "PATCH", "DELETE"};
-
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (method.len == strlen(known[i]) && !memcmp(method.at, known[i], method.len))
-            return true;
-    return false;
-}
-
-static enum complaint complaint_of_other(struct text method, struct text target)
-{
-    bool absolute = starts(target, "http:") || starts(target, "https:") || starts(target, "ftp:");
-
-    if (absolute)
-        return NOT_FORWARDED;
-    return is_other_method(method) ? NOT_A_SERVER : NO_METHOD;
-}
-
 /* "HTTP/1.0" and every later HTTP/1.x, which RFC 9110 section 2.5 makes readable as 1.1. */
-static enum complaint take_version(struct vd_accept *a, struct text version)
+static enum vd_http_fault take_version(struct vd_accept *a, struct vd_text version)
 {
     bool formed = version.len == 8 && !memcmp(version.at, "HTTP/", 5) && version.at[6] == '.' &&
                   vd_uint_read(version.at + 5, 1, 9) >= 0 &&
                   vd_uint_read(version.at + 7, 1, 9) >= 0;
 
     if (!formed)
-        return BAD_FORM;
+        return VD_HTTP_BAD_FORM;
     if (version.at[5] != '1')
-        return NO_VERSION;
+        return VD_HTTP_NO_VERSION;
     if (version.at[7] == '0')
         a->flags |= OLD;
-    return NO_COMPLAINT;
+    return VD_HTTP_GOOD;
 }
 
-static int request_line(struct vd_accept *a, struct text line)
+static int request_line(struct vd_accept *a, struct vd_text line)
 {
-    struct text method, target;
-    enum complaint complaint;
+    struct vd_text method, target;
+    enum vd_http_fault fault;
 
-    if (!cut(&line, ' ', &method) || !cut(&line, ' ', &target) || !is_token(method))
-        return complain(a, BAD_FORM);
+    if (!vd_text_cut(&line, ' ', &method) || !vd_text_cut(&line, ' ', &target))
+        return complain(a, VD_HTTP_BAD_FORM);
     if (target.len == 0 || memchr(target.at, '\t', target.len))
-        return complain(a, BAD_FORM);
-    complaint = take_version(a, line);
-    if (complaint)
-        return complain(a, complaint);
-    if (method.len != 7 || memcmp(method.at, "CONNECT", 7))
-        return complain(a, complaint_of_other(method, target));
+        return complain(a, VD_HTTP_BAD_FORM);
+    fault = take_version(a, line);
+    if (fault)
+        return complain(a, fault);
     if (vd_endpoint_read(&a->target, target.at, target.len, 0) < 0)
-        return complain(a, BAD_TARGET);
+        return complain(a, VD_HTTP_BAD_TARGET);
     a->command = VD_CONNECT;
     a->flags |= REQUEST_LINE;
     return VD_MORE;
@@ -194,25 +86,25 @@ static bool again(struct vd_accept *a, uint8_t flag)
     return before;
 }
 
-static int take_host(struct vd_accept *a, struct text value)
+static int take_host(struct vd_accept *a, struct vd_text value)
 {
     bool spaced = memchr(value.at, ' ', value.len) || memchr(value.at, '\t', value.len);
 
-    return again(a, HOST) || spaced ? complain(a, BAD_FORM) : VD_MORE;
+    return again(a, HOST) || spaced ? complain(a, VD_HTTP_BAD_FORM) : VD_MORE;
 }
 
 /* A login in another scheme, or one that cannot be read, is as good as none. */
-static int take_authorization(struct vd_accept *a, struct text value)
+static int take_authorization(struct vd_accept *a, struct vd_text value)
 {
     uint8_t pair[2 * VD_LOGIN_MAX + 1];
-    struct text scheme;
+    struct vd_text scheme;
     const uint8_t *colon = NULL;
     int len = -1;
 
     if (again(a, AUTHORIZATION))
-        return complain(a, BAD_FORM);
-    if (cut(&value, ' ', &scheme) && is(scheme, "Basic")) {
-        value = trimmed(value);
+        return complain(a, VD_HTTP_BAD_FORM);
+    if (vd_text_cut(&value, ' ', &scheme) && vd_text_is(scheme, "Basic")) {
+        value = vd_text_trimmed(value);
         len = vd_base64_read(value.at, value.len, pair, sizeof pair);
     }
     if (len >= 0)
@@ -228,43 +120,47 @@ static int take_authorization(struct vd_accept *a, struct text value)
 static int take_framing(struct vd_accept *a, uint8_t flag)
 {
     a->flags |= flag;
-    return (a->flags & LENGTH) && (a->flags & ENCODING) ? complain(a, BAD_FORM) : VD_MORE;
+    return (a->flags & LENGTH) && (a->flags & ENCODING) ? complain(a, VD_HTTP_BAD_FORM) : VD_MORE;
 }
 
 /* `whole`: else the value is longer than what is kept. */
-static int field(struct vd_accept *a, struct text line, bool whole)
+static int field(struct vd_accept *a, struct vd_text line, bool whole)
 {
-    struct text name;
+    struct vd_text name;
 
-    if (!cut(&line, ':', &name) || !is_token(name))
-        return complain(a, BAD_FORM);
-    if (is(name, "Content-Length"))
+    if (!vd_text_cut(&line, ':', &name) || !vd_text_is_token(name))
+        return complain(a, VD_HTTP_BAD_FORM);
+    if (vd_text_is(name, "Content-Length"))
         return take_framing(a, LENGTH);
-    if (is(name, "Transfer-Encoding"))
+    if (vd_text_is(name, "Transfer-Encoding"))
         return take_framing(a, ENCODING);
-    if (is(name, "Host"))
-        return whole ? take_host(a, trimmed(line)) : complain(a, LONG_LINE);
-    if (is(name, "Proxy-Authorization"))
-        return whole ? take_authorization(a, trimmed(line)) : complain(a, LONG_LINE);
+    if (vd_text_is(name, "Host"))
+        return whole ? take_host(a, vd_text_trimmed(line)) : complain(a, VD_HTTP_LONG_LINE);
+    if (vd_text_is(name, "Proxy-Authorization"))
+        return whole ? take_authorization(a, vd_text_trimmed(line))
+                     : complain(a, VD_HTTP_LONG_LINE);
     return VD_MORE;
 }
 
 /* --- lines --- */
 
-static int end_of_head(struct vd_accept *a)
+static int judge_login(struct vd_accept *a)
 {
-    if (!(a->flags & (OLD | HOST)))
-        return complain(a, NO_HOST);
     if (a->flags & LOGIN)
         return vd_accept_ask_login(a);
     if (a->offers & VD_OFFER_LOGIN_NEEDED)
-        return complain(a, NEEDS_LOGIN);
+        return complain(a, VD_HTTP_NEEDS_LOGIN);
     return vd_accept_ask_request(a);
+}
+
+static int end_of_head(struct vd_accept *a)
+{
+    return a->flags & (OLD | HOST) ? judge_login(a) : complain(a, VD_HTTP_NO_HOST);
 }
 
 static int end_of_line(struct vd_accept *a)
 {
-    struct text line = {(const char *)a->in, a->have};
+    struct vd_text line = {(const char *)a->in, a->have};
     int result;
 
     if (a->state == VD_ACCEPTS_SKIPPED) {
@@ -281,14 +177,14 @@ static int end_of_line(struct vd_accept *a)
     return result;
 }
 
-/* A line that does not fit. A long URI of a request that is not served anyway is told so. */
+/* A line that does not fit. */
 static int overflow(struct vd_accept *a)
 {
-    struct text line = {(const char *)a->in, a->have};
+    struct vd_text line = {(const char *)a->in, a->have};
     int result;
 
     if (!(a->flags & REQUEST_LINE))
-        return complain(a, starts(line, "CONNECT ") ? BAD_TARGET : NOT_FORWARDED);
+        return complain(a, VD_HTTP_BAD_TARGET);
     result = field(a, line, false);
     if (result == VD_MORE)
         a->state = VD_ACCEPTS_SKIPPED;
@@ -307,7 +203,7 @@ static int take_byte(struct vd_accept *a, uint8_t c)
 
     a->flags &= (uint8_t)~CR;
     if (++a->head > VD_HEAD_MAX)
-        return complain(a, LONG_HEAD);
+        return complain(a, VD_HTTP_LONG_HEAD);
     if (c == '\n')
         return end_of_line(a);
     if (c == '\r' && !after_cr) {
@@ -315,7 +211,7 @@ static int take_byte(struct vd_accept *a, uint8_t c)
         return VD_MORE;
     }
     if (after_cr || is_control(c))
-        return complain(a, BAD_FORM);
+        return complain(a, VD_HTTP_BAD_FORM);
     if (a->state == VD_ACCEPTS_SKIPPED)
         return VD_MORE;
     if (a->have == sizeof a->in)
@@ -324,47 +220,54 @@ static int take_byte(struct vd_accept *a, uint8_t c)
     return VD_MORE;
 }
 
+/* The bytes taken so far stand in `in`, for whoever reads the head from its beginning. */
+static int hand_over(struct vd_accept *a, uint8_t c)
+{
+    a->in[a->have++] = c;
+    a->state = VD_ACCEPTS_HANDED_OVER;
+    return VD_ACCEPT_FORWARD;
+}
+
 int vd_accept_http_step(struct vd_accept *a, const uint8_t *data, size_t len, size_t *used)
 {
+    static const char method[] = "CONNECT ";
     int result = VD_MORE;
 
-    while (result == VD_MORE && *used < len)
-        result = take_byte(a, data[(*used)++]);
+    while (result == VD_MORE && *used < len) {
+        uint8_t c = data[(*used)++];
+        bool other = a->head < sizeof method - 1 && c != (uint8_t)method[a->head];
+
+        result = other ? hand_over(a, c) : take_byte(a, c);
+    }
     return result;
+}
+
+/* --- forwarded requests --- */
+
+int vd_accept_forwarded(struct vd_accept *a, const struct vd_http_head *request)
+{
+    a->protocol = VD_SPEAKS_HTTP;
+    a->bodiless = vd_http_is_head(request);
+    a->command = VD_CONNECT;
+    a->target = request->at;
+    if (request->login.at)
+        take_authorization(a, request->login);
+    return judge_login(a);
+}
+
+int vd_accept_fault(struct vd_accept *a, enum vd_http_fault fault, bool bodiless)
+{
+    a->protocol = VD_SPEAKS_HTTP;
+    a->bodiless = bodiless;
+    return complain(a, fault);
 }
 
 /* --- answers --- */
 
-static const char *phrase(uint16_t status)
-{
-    switch (status) {
-    case 400:
-        return "Bad Request";
-    case 403:
-        return "Forbidden";
-    case 407:
-        return "Proxy Authentication Required";
-    case 431:
-        return "Request Header Fields Too Large";
-    case 501:
-        return "Not Implemented";
-    case 502:
-        return "Bad Gateway";
-    case 503:
-        return "Service Unavailable";
-    case 504:
-        return "Gateway Timeout";
-    case 505:
-        return "HTTP Version Not Supported";
-    default:
-        return "Internal Server Error";
-    }
-}
-
 static void write_body(const struct vd_accept *a, struct vd_out *out)
 {
-    if (a->status) {
-        vd_out_text(out, complaints[a->flags].text);
+    if (a->fault) {
+        vd_out_text(out, vd_http_fault_row((enum vd_http_fault)a->fault)->text);
     } else {
         vd_out_text(out, "This proxy ");
         vd_out_text(out, vd_err_words(a->reason));
@@ -373,17 +276,27 @@ static void write_body(const struct vd_accept *a, struct vd_out *out)
     vd_out_text(out, "\n");
 }
 
-/* The table's token for bad form tells of a server's; here it is the client's. */
-static const char *token(const struct vd_accept *a)
+/* The table's token for bad form tells of a server's; a fault has its own. */
+const char *vd_accept_http_error(const struct vd_accept *a)
 {
-    bool own = a->status && a->reason == VD_ERR_PROTOCOL;
+    return a->fault ? vd_http_fault_row((enum vd_http_fault)a->fault)->token
+                    : vd_err_proxy_status(a->reason);
+}
 
-    return own ? "http_request_error" : vd_err_proxy_status(a->reason);
+static void write_error(const struct vd_accept *a, struct vd_out *out)
+{
+    const char *error = vd_accept_http_error(a);
+
+    if (!*error)
+        return;
+    vd_out_text(out, "\r\nProxy-Status: viaductd; error=");
+    vd_out_text(out, error);
 }
 
 static void write_refusal(const struct vd_accept *a, struct vd_out *out)
 {
-    uint16_t status = a->status ? a->status : vd_err_http(a->reason);
+    uint16_t status =
+        a->fault ? vd_http_fault_row((enum vd_http_fault)a->fault)->status : vd_err_http(a->reason);
     uint8_t text[128];
     struct vd_out body = vd_out_over(text, sizeof text);
 
@@ -391,15 +304,15 @@ static void write_refusal(const struct vd_accept *a, struct vd_out *out)
     vd_out_text(out, "HTTP/1.1 ");
     vd_out_uint(out, status);
     vd_out_text(out, " ");
-    vd_out_text(out, phrase(status));
+    vd_out_text(out, vd_http_phrase(status));
     vd_out_text(out, "\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: ");
     vd_out_uint(out, body.len);
-    vd_out_text(out, "\r\nProxy-Status: viaductd; error=");
-    vd_out_text(out, token(a));
+    write_error(a, out);
     if (status == 407)
         vd_out_text(out, "\r\nProxy-Authenticate: Basic realm=\"viaduct\"");
     vd_out_text(out, "\r\n\r\n");
-    vd_out_bytes(out, body.to, body.len);
+    if (!a->bodiless)
+        vd_out_bytes(out, body.to, body.len);
 }
 
 void vd_accept_http_write(const struct vd_accept *a, struct vd_out *out)

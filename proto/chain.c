@@ -46,6 +46,34 @@ static int target_of(const struct vd_chain *c, unsigned position, struct vd_endp
     return VD_OK;
 }
 
+static bool is_socks5(const struct vd_hop *hop)
+{
+    return hop->scheme == VD_SOCKS5 || hop->scheme == VD_SOCKS5H;
+}
+
+static unsigned up_to(unsigned position)
+{
+    return (2u << position) - 1;
+}
+
+uint16_t vd_path_suspects(const struct vd_path *path, unsigned position)
+{
+    unsigned unproven = path->flights & ~path->proven & up_to(position);
+    unsigned last_two = position > 0 ? 3u << (position - 1) : 1;
+
+    return (uint16_t)(unproven ? unproven : last_two);
+}
+
+/* The last hop is told nothing more when its protocol has one message only. */
+uint16_t vd_path_proves(const struct vd_path *path)
+{
+    unsigned last = path->count - 1u, told = path->flights;
+
+    if (!is_socks5(vd_path_hop(path, last)))
+        told &= ~(1u << last);
+    return (uint16_t)told;
+}
+
 static bool flies(const struct vd_chain *c, unsigned position)
 {
     return c->path.flights >> position & 1;
@@ -135,11 +163,6 @@ static int order(struct message a, struct message b)
     return a.at != b.at ? a.at - b.at : a.stage - b.stage;
 }
 
-static bool is_socks5(const struct vd_hop *hop)
-{
-    return hop->scheme == VD_SOCKS5 || hop->scheme == VD_SOCKS5H;
-}
-
 static uint8_t first_stage(const struct vd_hop *hop)
 {
     return is_socks5(hop) ? VD_STAGE_METHOD : VD_STAGE_REPLY;
@@ -164,7 +187,7 @@ static bool may_say(const struct vd_chain *c, struct message m)
 {
     struct message heard = heard_next(c);
 
-    if (m.stage == VD_STAGE_DONE || heard.stage == VD_STAGE_DONE)
+    if (m.stage == VD_STAGE_DONE || heard.stage == VD_STAGE_DONE || c->cause)
         return false;
     if (order(m, heard) == 0)
         return true;
@@ -250,8 +273,11 @@ void vd_chain_sent(struct vd_chain *c, size_t n)
         size_t left = length_of(c, m) - c->say_sent, part = n < left ? n : left;
 
         assert(may_say(c, m));
-        if (order(m, heard_next(c)) > 0)
+        if (order(m, heard_next(c)) > 0) {
             c->flown = 1;
+            c->ahead_at = m.at;
+            c->ahead_stage = m.stage;
+        }
         n -= part;
         c->say_sent = (uint16_t)(c->say_sent + part);
         if (part == left) {
@@ -308,9 +334,22 @@ static bool is_definite(int err)
     }
 }
 
+/* Whether the answer that is awaited may be missing on account of the flight: something was told
+ * ahead of it, or it is itself to something that was. */
+static bool is_in_flight(const struct vd_chain *c)
+{
+    return c->flown && order(heard_next(c), (struct message){c->ahead_at, c->ahead_stage}) <= 0;
+}
+
+/* Whether so far no flight has shown that all of these hops bear one. */
+static bool is_unproven(const struct vd_chain *c)
+{
+    return c->path.flights & ~c->path.proven & up_to(c->at);
+}
+
 static int conclude(struct vd_chain *c, int err)
 {
-    return c->flown && !is_definite(err) ? VD_AGAIN : blame(c, err);
+    return is_in_flight(c) && !is_definite(err) ? VD_AGAIN : blame(c, err);
 }
 
 static int feed_hop(struct vd_chain *c, const uint8_t *data, size_t len, size_t *used)
@@ -346,9 +385,9 @@ int vd_chain_lost(struct vd_chain *c, enum vd_loss loss)
 {
     int r = vd_shake_lost(&c->shake, loss);
 
-    if (loss == VD_LOSS_SILENT && c->path.proven >> c->at & 1)
+    if (loss == VD_LOSS_SILENT && !is_unproven(c))
         return blame(c, r);
-    if (c->flown && r == -VD_ERR_LOGIN)
+    if (is_in_flight(c) && r == -VD_ERR_LOGIN)
         return VD_AGAIN;
     return conclude(c, r);
 }
@@ -367,7 +406,7 @@ uint32_t vd_chain_timeout_ms(const struct vd_chain *c)
 {
     uint32_t ms = vd_chain_at(c)->timeout_ms;
 
-    if (!c->flown || c->path.proven >> c->at & 1)
+    if (!is_in_flight(c) || !is_unproven(c))
         return ms;
     return ms && ms < c->patience_ms ? ms : c->patience_ms;
 }

@@ -20,11 +20,11 @@ struct vd_path {
     const struct vd_hop *hops; /* borrowed */
     uint8_t count;             /* 1 to VD_HOPS_MAX */
     uint16_t order[VD_HOPS_MAX];
-    /* A bit for each position. A flight with a login offers that login alone, and an HTTP hop counts
-     * only if it has answered 2xx with this login before: one that refuses may take what follows
-     * for its next request. */
+    /* A bit for each position. A flight with a login offers that login alone, and an HTTP hop
+     * counts only if it has answered 2xx with this login before: one that refuses may take what
+     * follows for its next request. */
     uint16_t flights; /* the hop may be told more before it has answered */
-    uint16_t proven;  /* and has done well with that: its silence needs no second try */
+    uint16_t proven;  /* and has done well with that: silence then has another cause */
 };
 
 struct vd_chain {
@@ -34,10 +34,11 @@ struct vd_chain {
     uint8_t command;
     uint8_t at;    /* position of that hop in the path, from 0 */
     uint8_t cause; /* enum vd_err: why the hop before says that this one cannot be reached */
-    uint8_t say_at, say_stage; /* the message said next */
-    uint16_t say_sent;         /* bytes of it */
-    uint8_t flown;             /* something was said ahead of an answer */
-    uint32_t patience_ms;      /* how long an unproven hop may be silent in a flight */
+    uint8_t say_at, say_stage;     /* the message said next */
+    uint16_t say_sent;             /* bytes of it */
+    uint8_t flown;                 /* something was said ahead of an answer, */
+    uint8_t ahead_at, ahead_stage; /* up to this message */
+    uint32_t patience_ms;          /* how long silence may last that can come of the flight */
 };
 
 enum {
@@ -47,6 +48,12 @@ enum {
 };
 
 const struct vd_hop *vd_path_hop(const struct vd_path *path, unsigned position);
+/* For the driver's memory, a bit for each position: VD_AGAIN came while the hop at `position` was
+ * awaited: who may be to blame, which is whoever has not proved the contrary, or else that hop and
+ * the one before it. */
+uint16_t vd_path_suspects(const struct vd_path *path, unsigned position);
+/* The chain came up in a flight: who was told more than it had answered. */
+uint16_t vd_path_proves(const struct vd_path *path);
 
 /* Copies `path` and `target`. Every hop but the last gets CONNECT to the next one: by name where it
  * resolves names, else by the first of the next hop's `addrs`. VD_OK, or as vd_shake_start for any
@@ -57,8 +64,9 @@ int vd_chain_start(struct vd_chain *c, const struct vd_path *path, enum vd_comma
                    const struct vd_endpoint *target);
 /* As their counterparts of proto/shake.h. What a hop says of its target is, but for the last one,
  * news of the next hop: that becomes -VD_ERR_UNREACHABLE of the latter. vd_chain_feed and
- * vd_chain_lost may give VD_AGAIN: the hop at `at` did not bear a flight, or failed in a way that
- * may come of it. vd_chain_pending writes as many messages as may be said now. */
+ * vd_chain_lost may give VD_AGAIN: what was awaited of the hop at `at`, and asked for in a flight,
+ * did not come, in a way that may come of the flight; if so, it or a hop before it does not bear
+ * one. vd_chain_pending writes as many messages as may be said now. */
 size_t vd_chain_pending(const struct vd_chain *c, uint8_t *buf, size_t cap);
 bool vd_chain_speaks(const struct vd_chain *c);
 void vd_chain_sent(struct vd_chain *c, size_t n);
@@ -72,8 +80,8 @@ void vd_chain_again(struct vd_chain *c);
 
 /* The hop whose answer is awaited, or that failed. */
 const struct vd_hop *vd_chain_at(const struct vd_chain *c);
-/* The time limit of that hop's stage in milliseconds, 0: none of its own. In a flight with an
- * unproven hop it is patience_ms at most. */
+/* The time limit of that hop's stage in milliseconds, 0: none of its own. While what was said in a
+ * flight by way of unproven hops is not answered it is patience_ms at most. */
 uint32_t vd_chain_timeout_ms(const struct vd_chain *c);
 
 /* "hop 2 of 3 (http://10.0.0.2:3128) refused the login (HTTP 407)": which hop, what became of it,

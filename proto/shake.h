@@ -26,7 +26,8 @@
 #include "proto/endpoint.h"
 #include "proto/url.h"
 
-enum vd_command { VD_CONNECT = 1, VD_BIND = 2, VD_ASSOCIATE = 3 }; /* RFC 1928 section 4 */
+/* RFC 1928 section 4; the last is none that a SOCKS5 server knows: it asks how one answers. */
+enum vd_command { VD_CONNECT = 1, VD_BIND = 2, VD_ASSOCIATE = 3, VD_PROBE = 9 };
 
 /* The message awaited. */
 enum vd_stage {

@@ -15,7 +15,7 @@ static int start(struct vd_shake *s)
 {
     bool name = vd_endpoint_is_name(&s->target);
 
-    if (s->command == VD_ASSOCIATE)
+    if (s->command != VD_CONNECT && s->command != VD_BIND)
         return -VD_ERR_COMMAND;
     if (name && s->hop->scheme == VD_SOCKS4)
         return -VD_ERR_ADDRESS_TYPE;

@@ -243,17 +243,59 @@ static uint32_t read_ms(struct text text)
     return ms > 0 && ms <= TIMEOUT_MAX_S * 1000 ? (uint32_t)ms : 0;
 }
 
+static bool is_word(struct text text, const char *word)
+{
+    return text.len == strlen(word) && !memcmp(text.at, word, text.len);
+}
+
+static int read_timeout(struct vd_hop *hop, struct text value, struct vd_url_error *why)
+{
+    hop->timeout_ms = read_ms(value);
+    if (hop->timeout_ms == 0)
+        return refuse(why, "option", "timeout=SECONDS, from 0.001 to 86400");
+    return VD_OK;
+}
+
+const char *vd_pipeline_name(enum vd_pipeline pipeline)
+{
+    static const char *const names[] = {"auto", "off", "lead", "auto"};
+
+    return names[pipeline];
+}
+
+static int read_pipeline(struct vd_hop *hop, struct text value, struct vd_url_error *why)
+{
+    for (enum vd_pipeline p = VD_PIPELINE_AUTO; p <= VD_PIPELINE_LEAD; p++) {
+        if (!is_word(value, vd_pipeline_name(p)))
+            continue;
+        hop->pipeline = (uint8_t)p;
+        return VD_OK;
+    }
+    return refuse(why, "option", "pipeline=auto, pipeline=off or pipeline=lead");
+}
+
+static int read_probe(struct vd_hop *hop, struct text value, struct vd_url_error *why)
+{
+    if (!is_word(value, "yes") && !is_word(value, "no"))
+        return refuse(why, "option", "probe=yes or probe=no");
+    hop->no_probe = is_word(value, "no");
+    return VD_OK;
+}
+
 static int read_option(struct vd_hop *hop, struct text option, struct vd_url_error *why)
 {
     struct text name = take(&option, span(option, "="));
 
-    if (name.len != 7 || memcmp(name.at, "timeout", 7) || option.len == 0)
-        return refuse(why, "option", "timeout=SECONDS");
-    take(&option, 1);
-    hop->timeout_ms = read_ms(option);
-    if (hop->timeout_ms == 0)
-        return refuse(why, "option", "timeout=SECONDS, from 0.001 to 86400");
-    return VD_OK;
+    if (option.len > 0) {
+        take(&option, 1);
+        if (is_word(name, "timeout"))
+            return read_timeout(hop, option, why);
+        if (is_word(name, "pipeline"))
+            return read_pipeline(hop, option, why);
+        if (is_word(name, "probe"))
+            return read_probe(hop, option, why);
+    }
+    return refuse(why, "option", "timeout=SECONDS, pipeline=auto, off or lead, probe=yes or no");
 }
 
 static int read_options(struct vd_hop *hop, struct text rest, struct vd_url_error *why)

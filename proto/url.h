@@ -22,6 +22,15 @@ enum vd_scheme {
     VD_HTTPS       /* CONNECT inside TLS to the proxy */
 };
 
+/* Whether the hop may be told more than it has answered yet: if it is known to bear that, never, or
+ * as the user says so. See proto/chain.h. */
+enum vd_pipeline {
+    VD_PIPELINE_AUTO,
+    VD_PIPELINE_OFF,
+    VD_PIPELINE_LEAD,
+    VD_PIPELINE_KNOWN /* in no URL: auto, and a probe found that it bears it, and was let in */
+};
+
 enum {
     VD_HOPS_MAX = 16,
     VD_LOGIN_MAX = 255,     /* RFC 1929 section 2: one length byte each */
@@ -34,9 +43,10 @@ struct vd_hop {
     uint8_t scheme;    /* enum vd_scheme */
     uint8_t has_login; /* a user was given, maybe without password */
     uint8_t user_len, password_len;
-    uint8_t addr_count; /* how many of addrs are filled in */
-    uint8_t unix_len;   /* > 0: reached by the unix socket unix_path */
-    uint8_t zero[2];
+    uint8_t addr_count;                   /* how many of addrs are filled in */
+    uint8_t unix_len;                     /* > 0: reached by the unix socket unix_path */
+    uint8_t pipeline;                     /* enum vd_pipeline */
+    uint8_t no_probe;                     /* whether it bears a flight is not to be tried out */
     uint32_t timeout_ms;                  /* for this hop's stage; 0: only the total counts */
     struct vd_ip addrs[VD_HOP_ADDRS_MAX]; /* resolved by whoever had to; not part of the URL */
     struct vd_endpoint at;                /* as given, for printing and for the hop before */
@@ -52,12 +62,13 @@ struct vd_url_error {
 };
 
 /* Reads `len` bytes of URL into *hop. VD_OK, or -VD_ERR_PROTOCOL with *why filled in. Options:
- * timeout=SECONDS (decimals allowed). */
+ * timeout=SECONDS (decimals allowed), pipeline=auto, off or lead, probe=yes or no. */
 int vd_url_read(struct vd_hop *hop, const char *text, size_t len, struct vd_url_error *why);
 /* scheme://[user@]host:port; never a password. */
 void vd_url_print(struct vd_out *out, const struct vd_hop *hop);
 
 const char *vd_scheme_name(enum vd_scheme scheme);
+const char *vd_pipeline_name(enum vd_pipeline pipeline);
 /* Whether the hop itself resolves names; false for socks4 and socks5. */
 bool vd_hop_takes_names(const struct vd_hop *hop);
 

@@ -4,6 +4,9 @@
 #define FORMS                                                                                      \
     "an address, ADDRESS/BITS, a name, *.SUFFIX or *, each with an optional :PORT (IPv6 with a "   \
     "port in brackets)"
+#define LISTENS                                                                                    \
+    "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT, redirect://HOST:PORT, "             \
+    "tproxy://HOST:PORT, forward://HOST:PORT, unix:/PATH in place of HOST:PORT"
 #define URLS " or a URL such as socks5h://HOST:PORT"
 
 const struct conf_row conf_client_rows[] = {
@@ -46,15 +49,15 @@ const struct conf_row conf_client_rows[] = {
     {"chain a hops", "x.conf:1: missing `{` after `chain` and its title, if it has one"},
 
     /* names of options and sections */
-    {"# one\nprxy a { }\n",
-     "x.conf:2: unknown option `prxy`; allowed: proxy, chain, rule, bypass, dns, udp, timeout"},
+    {"# one\nprxy a { }\n", "x.conf:2: unknown option `prxy`; allowed: proxy, chain, rule, bypass, "
+                            "dns, udp, listen, timeout"},
     {"proxy a {\n  url = \"http://h\"\n  user = \"x\"\n}",
      "x.conf:3: unknown option `user`; allowed: url, timeout"},
     {"chain a { hop = \"http://h\" }", "x.conf:1: unknown option `hop`; allowed: hops, mode, pick"},
     {"rule a { matches = \"x\" }",
-     "x.conf:1: unknown option `matches`; allowed: match, chain, action"},
-    {"chain|hops = \"http://h\"",
-     "x.conf:1: unknown option `chain`; allowed: proxy, chain, rule, bypass, dns, udp, timeout"},
+     "x.conf:1: unknown option `matches`; allowed: match, chain, action, listen"},
+    {"chain|hops = \"http://h\"", "x.conf:1: unknown option `chain`; allowed: proxy, chain, rule, "
+                                  "bypass, dns, udp, listen, timeout"},
     {"dns = \"remote\"\n''", "x.conf:2: unexpected empty text; allowed: the name of an option"},
     {"dns = \"remote\"\ndns = \"local\"", "x.conf:2: `dns` is given twice"},
     {"bypass = {\"a\"}\n\nbypass = {\"b\", \"c\"}", "x.conf:3: `bypass` is given twice"},
@@ -97,7 +100,8 @@ const struct conf_row conf_client_rows[] = {
      "x.conf:1: bad scheme in the proxy URL `socks5h:***@h`; allowed: socks4, socks4a, socks5, "
      "socks5h or http, as in socks5h://HOST:PORT"},
     {"proxy a { url = \"http://h?speed=9\" }",
-     "x.conf:1: bad option in the proxy URL `http://h?speed=9`; allowed: timeout=SECONDS"},
+     "x.conf:1: bad option in the proxy URL `http://h?speed=9`; allowed: timeout=SECONDS, "
+     "pipeline=auto, off or lead, probe=yes or no"},
     {"proxy a { url = \"https://h\" }",
      "x.conf:1: a TLS hop `https://h:443` is not served by this version; allowed: socks4, socks4a, "
      "socks5, socks5h or http, as in socks5h://HOST:PORT"},
@@ -161,6 +165,11 @@ const struct conf_row conf_client_rows[] = {
     {"dns = \"never\"", "x.conf:1: unknown dns `never`; allowed: auto, remote, local, chain"},
     {"dns = \"Remote\"", "x.conf:1: unknown dns `Remote`; allowed: auto, remote, local, chain"},
     {"udp = \"yes\"", "x.conf:1: unknown udp `yes`; allowed: auto, proxy, deny, direct"},
+    {"listen = \"auto\" rule a { match = \"*\" action = \"refuse\" listen = \"chain\" }", NULL},
+    {"listen = \"direct\"", NULL},
+    {"listen = \"yes\"", "x.conf:1: unknown listen `yes`; allowed: auto, chain, direct"},
+    {"rule a { match = \"*\"\nlisten = \"\" action = \"refuse\" }",
+     "x.conf:2: unknown listen ``; allowed: auto, chain, direct"},
     {"timeout = 0.5", NULL},
     {"timeout = 86400", NULL},
     {"timeout = 86400.001",
@@ -179,40 +188,65 @@ const struct conf_row conf_daemon_rows[] = {
     {"", NULL},
     {"listen a { url = \"127.0.0.1:1080\" } listen b { url = \"socks://[::1]:0\" }", NULL},
     {"listen a {\n}", "x.conf:2: listen `a` has no url; allowed: url = \"mixed://127.0.0.1:1080\""},
-    {"listen a { url = \"redirect://1.2.3.4:5\" }",
-     "x.conf:1: the listener `redirect://1.2.3.4:5` is not served by this version; allowed: "
-     "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT"},
-    {"listen a { url = \"tproxy://1.2.3.4:5\" }",
-     "x.conf:1: the listener `tproxy://1.2.3.4:5` is not served by this version; allowed: "
-     "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT"},
-    {"listen a { url = \"forward://1.2.3.4:5/h:6\" }",
-     "x.conf:1: the listener `forward://1.2.3.4:5/h:6` is not served by this version; allowed: "
-     "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT"},
+    {"listen a { url = \"tproxy://1.2.3.4:5\" }", NULL},
+    {"listen a { url = \"tproxy://unix:/x\" }",
+     "x.conf:1: bad listener `tproxy://unix:/x`; allowed: " LISTENS ", port 0 to 65535"},
     {"listen a { url = \"https://1.2.3.4:5\" }",
-     "x.conf:1: the listener `https://1.2.3.4:5` is not served by this version; allowed: "
-     "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT"},
-    {"listen a { url = \"unix:/run/x\" }",
-     "x.conf:1: the listener `unix:/run/x` is not served by this version; allowed: "
-     "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT"},
+     "x.conf:1: the listener `https://1.2.3.4:5` is not served by this version; allowed: " LISTENS},
     {"listen a { url = \"ftp://h:1\" }",
-     "x.conf:1: bad listener `ftp://h:1`; allowed: [mixed://]HOST:PORT, socks://HOST:PORT, "
-     "http://HOST:PORT, port 0 to 65535"},
+     "x.conf:1: bad listener `ftp://h:1`; allowed: " LISTENS ", port 0 to 65535"},
     {"listen a { url = \"h:65536\" }",
-     "x.conf:1: bad listener `h:65536`; allowed: [mixed://]HOST:PORT, socks://HOST:PORT, "
-     "http://HOST:PORT, port 0 to 65535"},
+     "x.conf:1: bad listener `h:65536`; allowed: " LISTENS ", port 0 to 65535"},
     {"listen a { url = \":1080\" }",
-     "x.conf:1: bad listener `:1080`; allowed: [mixed://]HOST:PORT, socks://HOST:PORT, "
-     "http://HOST:PORT, port 0 to 65535"},
-    {"listen a { url = \"h:1\"\n proxy_protocol = true }",
-     "x.conf:2: `proxy_protocol` is not served by this version; allowed: url"},
+     "x.conf:1: bad listener `:1080`; allowed: " LISTENS ", port 0 to 65535"},
+    {"listen a { url = \"redirect://0.0.0.0:5\" } listen b { url = \"socks://unix:/run/x\" "
+     "permissions = \"0660\" }",
+     NULL},
+    {"listen a { url = \"redirect://unix:/run/x\" }",
+     "x.conf:1: bad listener `redirect://unix:/run/x`; allowed: " LISTENS ", port 0 to 65535"},
+    {"listen a { url = \"unix:run/x\" }",
+     "x.conf:1: bad listener `unix:run/x`; allowed: " LISTENS ", port 0 to 65535"},
+    {"listen a { url = \"unix:/x\"\n permissions = \"0888\" }",
+     "x.conf:2: bad permissions `0888`; allowed: octal, as in \"0660\""},
+    {"listen a { url = \"unix:/x\"\n permissions = \"0\" }",
+     "x.conf:2: bad permissions `0`; allowed: octal, as in \"0660\""},
+    {"listen a { url = \"unix:/x\"\n permissions = \"-1\" }",
+     "x.conf:2: bad permissions `-1`; allowed: octal, as in \"0660\""},
+    {"listen a { url = \"h:1\"\n permissions = \"0660\" }",
+     "x.conf:2: `permissions` in listen `a`; allowed: with unix:/PATH only"},
+    {"listen a { url = \"forward://h:1\" targets = {\"a:1\", \"[::1]:2\", \"unix:/x\"} balance = "
+     "\"source\" send_proxy = \"v2\" check = 0.5 rise = 1 fall = 9 }",
+     NULL},
+    {"listen a { url = \"forward://h:1\" }",
+     "x.conf:1: listen `a` has no targets; allowed: targets = {\"HOST:PORT\", \"unix:/PATH\"}"},
+    {"listen a { url = \"forward://h:1\"\n targets = {\"a\"} }",
+     "x.conf:2: bad target `a`; allowed: HOST:PORT, unix:/PATH"},
+    {"listen a { url = \"forward://h:1\" targets = \"a:1\"\n balance = \"random\" }",
+     "x.conf:2: unknown balance `random`; allowed: roundrobin, leastconn, source"},
+    {"listen a { url = \"forward://h:1\" targets = \"a:1\"\n rise = 0 }",
+     "x.conf:2: bad rise `0`; allowed: a number from 1 to 100"},
+    {"listen a { url = \"h:1\"\n targets = \"a:1\" }",
+     "x.conf:2: `targets` in listen `a`; allowed: with forward:// only"},
+    {"listen a { url = \"h:1\"\n check = 1 }",
+     "x.conf:2: `check` in listen `a`; allowed: with forward:// only"},
+    {"user = \"nobody\"", NULL},
+    {"user = \"\"", "x.conf:1: empty user; allowed: the name of a user of this machine"},
+    {"mark = 77", NULL},
+    {"mark = 0", "x.conf:1: bad mark `0`; allowed: a number from 1 to 4294967295"},
+    {"listen a { url = \"h:1\"\n proxy_protocol = true }", NULL},
+    {"listen a { url = \"h:1\"\n proxy_protocol = on }",
+     "x.conf:2: unknown proxy_protocol `on`; allowed: false, true"},
+    {"upstream { hops = \"http://h\"\n proxy_protocol = \"v1\" }", NULL},
+    {"upstream { hops = \"http://h\"\n proxy_protocol = \"v3\" }",
+     "x.conf:2: unknown proxy_protocol `v3`; allowed: none, v1, v2"},
     {"admin = \"127.0.0.1:9180\"",
      "x.conf:1: `admin` is not served by this version; allowed: listen, proxy, allow, deny, "
-     "upstream, timeouts, users, workers, sessions, log_format, udp_filter"},
+     "upstream, timeouts, users, workers, sessions, log_format, udp_filter, mark, user"},
     {"resolver = \"system\"",
      "x.conf:1: `resolver` is not served by this version; allowed: listen, proxy, allow, deny, "
-     "upstream, timeouts, users, workers, sessions, log_format, udp_filter"},
+     "upstream, timeouts, users, workers, sessions, log_format, udp_filter, mark, user"},
     {"lisen a { }", "x.conf:1: unknown option `lisen`; allowed: listen, proxy, allow, deny, "
-                    "upstream, timeouts, users, workers, sessions, log_format, udp_filter"},
+                    "upstream, timeouts, users, workers, sessions, log_format, udp_filter, mark, user"},
 
     {"allow a { from = {\"10.0.0.0/8\"} to = \"*:443\" commands = {\"connect\", \"bind\"} "
      "users = {\"alice\"} }\ndeny all { }",

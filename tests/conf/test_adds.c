@@ -5,6 +5,10 @@
 #include "proto/shake.h"
 #include "tests/conf/conf_test.h"
 
+#define LISTENS                                                                                    \
+    "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT, redirect://HOST:PORT, "             \
+    "tproxy://HOST:PORT, forward://HOST:PORT, unix:/PATH in place of HOST:PORT"
+
 static const struct row {
     char kind; /* l: listen, u: user, a: allow, x: hop */
     const char *text, *error;
@@ -12,18 +16,17 @@ static const struct row {
     {'l', "127.0.0.1:1080", NULL},
     {'l', "mixed://gw.example", NULL},
     {'l', "http://[::]:0", NULL},
+    {'l', "unix:/run/x", NULL},
+    {'l', "http://unix:/run/x", NULL},
+    {'l', "tproxy://a:1", NULL},
+    {'l', "https://a:1",
+     "the listener `https://a:1` is not served by this version; allowed: " LISTENS},
     {'l', "forward://a:1/b:2",
-     "the listener `forward://a:1/b:2` is not served by this version; allowed: "
-     "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT"},
-    {'l', "",
-     "bad listener ``; allowed: [mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT, port 0 "
-     "to 65535"},
-    {'l', "h:1/x",
-     "bad listener `h:1/x`; allowed: [mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT, "
-     "port 0 to 65535"},
-    {'l', "h\n:1",
-     "bad listener `h\\x0a:1`; allowed: [mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT, "
-     "port 0 to 65535"},
+     "bad listener `forward://a:1/b:2`; allowed: " LISTENS ", port 0 to 65535"},
+    {'l', "redirect://a", "bad listener `redirect://a`; allowed: " LISTENS ", port 0 to 65535"},
+    {'l', "", "bad listener ``; allowed: " LISTENS ", port 0 to 65535"},
+    {'l', "h:1/x", "bad listener `h:1/x`; allowed: " LISTENS ", port 0 to 65535"},
+    {'l', "h\n:1", "bad listener `h\\x0a:1`; allowed: " LISTENS ", port 0 to 65535"},
     {'u', "alice:se:cret", NULL},
     {'u', "alice", "bad user `***`; allowed: NAME:PASSWORD, 1 to 255 bytes each"},
     {'u', "alice:", "bad user `alice:***`; allowed: NAME:PASSWORD, 1 to 255 bytes each"},

@@ -8,13 +8,15 @@
 
 static const char whole[] =
     "proxy office { url = \"socks5h://alice:se%20cret@gw.example:1081\" timeout = 2.5 }\n"
-    "chain default { hops = {\"office\", \"http://[2001:db8::1]\"} }\n"
-    "chain \"a \\\"b\\\" \\\\ \\${c}\" { hops = \"socks4a://u@h?timeout=7\" mode = \"random\" pick "
+    "chain default { hops = {\"office\", \"http://[2001:db8::1]?pipeline=off\"} }\n"
+    "chain \"a \\\"b\\\" \\\\ \\${c}\" { hops = \"socks4a://u@h?timeout=7&probe=no&pipeline=lead\" "
+    "mode = \"random\" pick "
     "= 1 }\n"
     "rule one { match = {\"*.onion\", \"*:25\"} chain = default }\n"
-    "rule two { match = \"10.0.0.0/8\" action = \"direct\" }\n"
+    "rule two { match = \"10.0.0.0/8\" action = \"direct\" listen = \"direct\" }\n"
     "rule three { match = \"2001:db8::/32\" action = \"refuse\" }\n"
-    "bypass = {\"::1\", \"localhost\"} dns = \"local\" udp = \"direct\" timeout = 0.25\n";
+    "bypass = {\"::1\", \"localhost\"} dns = \"local\" udp = \"direct\" timeout = 0.25\n"
+    "listen = \"chain\"\n";
 
 static struct vd_conf_client read_client(const char *text)
 {
@@ -47,13 +49,16 @@ static void test_client(void)
         EXPECT(!strcmp(hops[0].password, "se cret") && hops[0].password_len == 7);
         EXPECT(hops[0].timeout_ms == 2500 && hops[0].at.port == 1081 && hops[0].addr_count == 0);
         EXPECT(hops[1].scheme == VD_HTTP && hops[1].at.port == 8080 && hops[1].addr_count == 1);
+        EXPECT(hops[1].pipeline == VD_PIPELINE_OFF && !hops[1].no_probe);
         EXPECT(!strcmp(c.chains[1].title, "a \"b\" \\ ${c}"));
         EXPECT(c.chains[1].mode == VD_MODE_RANDOM && c.chains[1].pick == 1);
         EXPECT(c.rules[0].action == VD_RULE_CHAIN && !strcmp(c.rules[0].chain, "default"));
         EXPECT(c.rules[0].match_count == 2 && c.rules[0].match[1].port == 25);
         EXPECT(c.rules[1].action == VD_RULE_DIRECT && c.rules[2].action == VD_RULE_REFUSE);
+        EXPECT(c.rules[1].listen == VD_LISTEN_DIRECT && c.rules[2].listen == VD_LISTEN_UNSAID);
     }
     EXPECT(c.dns == VD_DNS_LOCAL && c.udp == VD_UDP_DIRECT && c.timeout_ms == 250);
+    EXPECT(c.listen == VD_LISTEN_CHAIN);
     EXPECT(vd_conf_client_chain(&c, "default") == c.chains && !vd_conf_client_chain(&c, "x"));
     vd_conf_client_free(&c);
     tap_end("what a configuration means");
@@ -65,6 +70,7 @@ static void test_defaults(void)
     struct vd_conf_client c = read_client("");
     EXPECT(!c.has_bypass && c.bypass_count == 0 && c.timeout_ms == 0);
     EXPECT(c.dns == VD_DNS_AUTO && c.udp == VD_UDP_AUTO && c.chain_count == 0);
+    EXPECT(c.listen == VD_LISTEN_AUTO);
     vd_conf_client_free(&c);
     c = read_client("bypass = {}");
     EXPECT(c.has_bypass && c.bypass_count == 0);
@@ -95,8 +101,14 @@ static void test_print(void)
     conf_same(printed(&c), first);
     EXPECT(!strstr(first, "cret") && strstr(first, "alice:***@gw.example:1081"));
     EXPECT(c.chain_count == 2 && c.chains[0].hops[0].timeout_ms == 2500);
+    EXPECT(c.chain_count == 2 && c.chains[0].hops[0].pipeline == VD_PIPELINE_AUTO);
+    EXPECT(c.chain_count == 2 && c.chains[0].hops[1].pipeline == VD_PIPELINE_OFF);
+    EXPECT(c.chain_count == 2 && c.chains[1].hops[0].pipeline == VD_PIPELINE_LEAD);
+    EXPECT(c.chain_count == 2 && c.chains[1].hops[0].no_probe);
     EXPECT(c.chain_count == 2 && !strcmp(c.chains[1].title, "a \"b\" \\ ${c}"));
     EXPECT(c.timeout_ms == 250 && c.udp == VD_UDP_DIRECT && c.rule_count == 3);
+    EXPECT(c.listen == VD_LISTEN_CHAIN);
+    EXPECT(c.rule_count == 3 && c.rules[1].listen == VD_LISTEN_DIRECT);
     vd_conf_client_free(&c);
     free(first);
     tap_end("what is printed reads back as the same, without passwords");

@@ -136,7 +136,8 @@ WRONG = {
     ("--users",): b"option `--users` needs a value", ("word",): b"unexpected argument `word`",
     ("-w", "0"): b"1 to 1024", ("-w", "x"): b"1 to 1024", ("-w", "1025"): b"1 to 1024",
     ("--log-format", "xml"): b"allowed: text, json", ("--admin", "127.0.0.1:1"): b"--admin is not served",
-    ("-l", "127.0.0.1:99999"): b"--listen: ", ("-l", "tls://x:1"): b"--listen: ", ("-l", "redirect://127.0.0.1:1"): b"not served",
+    ("-l", "127.0.0.1:99999"): b"--listen: ", ("-l", "tls://x:1"): b"--listen: ", ("-l", "https://127.0.0.1:1"): b"not served",
+    ("-l", "forward://127.0.0.1:1"): b"needs targets", ("-l", "redirect://0.0.0.0:0", "-u", "a:b"): b"open to everybody",
     ("-l", "no.such.host.test:0"): b"listener no.such.host.test:0: ", ("-l", "203.0.113.9:0", "-u", "a:b"): b"cannot listen on",
     ("-x", "socks9://h:1"): b"--proxy: ", ("-x", "https://h.test:1"): b"not served",
     ("-u", "alice"): b"--user: ", ("-u", "alice:p", "-u", "alice:q"): b"--user: ", ("--users", "/nonexistent"): b"--users: ",
@@ -167,9 +168,11 @@ def options(p):
 
     def printed():
         users = p.w.file("print.users", "bob:$6$saltsalt$" + "x" * 86 + "\n", 0o600)
-        conf = ('listen a { url = "mixed://127.0.0.1:0" }\nlisten b { url = "http://[::1]:3128" }\n'
+        conf = ('listen a { url = "mixed://127.0.0.1:0" }\nlisten b { url = "http://[::1]:3128" proxy_protocol = true }\n'
+                'listen c { url = "forward://unix:/run/c" permissions = "0660" targets = {"a.test:1", "unix:/run/d"} balance = "source"\n'
+                ' send_proxy = "v1" check = 1.5 rise = 4 fall = 5 }\nlisten e { url = "tproxy://0.0.0.0:7" }\nmark = 9\nuser = "nobody"\n'
                 f'users = "{users}"\nallow lan {{ from = {{"10.0.0.0/8"}} to = {{"*.test:80", "fd00::/8"}} commands = {{"connect"}} users = {{"bob"}} }}\n'
-                'deny all { }\nupstream { hops = {"socks5h://carol:hidden@h.test:1", "http://10.0.0.1:3128"} }\n'
+                'deny all { }\nupstream { hops = {"socks5h://carol:hidden@h.test:1", "http://10.0.0.1:3128"} proxy_protocol = "v2" }\n'
                 'timeouts { handshake = 1.5 bind = 60 idle = 7 }\nworkers = 3\nudp_filter = "port"\nlog_format = "json"\n')
         first = p.run("--print-config", conf=conf)
         tap.same([first.code, first.err], [0, b""])
@@ -178,7 +181,8 @@ def options(p):
         again = p.run("--print-config", "--users", users, conf=first.out.decode())
         tap.same([again.code, again.out], [0, first.out], "what is printed can be read again")
         for line in (b'url = "http://[::1]:3128"', b'from = {"10.0.0.0/8"}', b"handshake = 1.500", b"workers = 3", b"bind = 60.000",
-                     b'udp_filter = "port"'):
+                     b'udp_filter = "port"', b'proxy_protocol = true', b'targets = {"a.test:1", "unix:/run/d"}', b"check = 1.500",
+                     b'url = "forward://unix:/run/c"', b'proxy_protocol = "v2"', b"mark = 9", b'user = "nobody"', b'permissions = "0660"'):
             tap.holds(line in first.out, f"{line} in {first.out}")
         given = p.run("--print-config", "-l", "127.0.0.1:7", "-x", "http://x.test:1", "-w", "5", "--log-format", "text", conf=conf)
         tap.holds(b"mixed://127.0.0.1:7" in given.out and b"3128" not in given.out, "-l and -x stand in place of the file's")

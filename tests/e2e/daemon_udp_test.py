@@ -422,6 +422,7 @@ def names(w, servers):
             for _ in range(3):
                 a.send(("later.test", ECHO), b"x")
                 is_served(a, (ORIGIN, ECHO))
+            time.sleep(0.2)  # the name server has said no to all of them
             w.far_names.know("later.test", ORIGIN)
             echoes(a, ("later.test", ECHO), whence=(ORIGIN, ECHO))
 

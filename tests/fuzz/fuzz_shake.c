@@ -1,6 +1,7 @@
 /*
- * A chain of 1 to 3 hops: in one piece, in pieces, and read exactly or greedily it ends alike,
- * after the same bytes, having said the same.
+ * A chain of 1 to 3 hops, message by message or in flights: in one piece, in pieces, and read
+ * exactly or greedily it ends alike, after the same bytes, having said the same. A flight that went
+ * wrong begins again, and is then what a chain without flights is.
  */
 #include <string.h>
 
@@ -49,6 +50,8 @@ static int start(struct vd_chain *chain, struct vd_hop hops[SHAKE_HOPS_MAX], con
         make_hop(&hops[i], kinds, logins);
         path.order[i] = i;
     }
+    path.flights = head[SHAKE_LOGINS] >> 3 & 7;
+    path.proven = head[SHAKE_LOGINS] >> 6;
     make_target(&target, head[SHAKE_TARGET]);
     return vd_chain_start(chain, &path, (enum vd_command)(1 + head[SHAKE_TARGET] / 64 % 3),
                           &target);
@@ -62,6 +65,33 @@ static void explain(const struct vd_chain *chain, int err)
     vd_chain_explain(&out, chain, err);
     PROPERTY(out.ok && out.len > 0);
     PROPERTY(!strstr(vd_out_string(&out), SECRET));
+}
+
+static void compare(const struct play_end *a, const struct play_end *b)
+{
+    PROPERTY(a->result == b->result);
+    PROPERTY(a->result < 0 || a->result == VD_AGAIN || a->used == b->used);
+    PROPERTY(a->said_len == b->said_len);
+    PROPERTY(memcmp(a->said, b->said, a->said_len) == 0);
+}
+
+/* From a chain that flew to one that never did nothing may be left over. */
+static void play_again(struct vd_chain *chain, const uint8_t *data, size_t size,
+                       const struct play_client *how)
+{
+    static struct play_end again, plain;
+    uint8_t head[SHAKE_HEAD];
+    struct vd_hop hops[SHAKE_HOPS_MAX];
+    struct vd_chain other;
+
+    memcpy(head, data, sizeof head);
+    head[SHAKE_LOGINS] &= 7;
+    PROPERTY(chain->path.flights && start(&other, hops, head) == VD_OK);
+    vd_chain_again(chain);
+    play_client(&again, chain, data + SHAKE_HEAD, size - SHAKE_HEAD, how);
+    play_client(&plain, &other, data + SHAKE_HEAD, size - SHAKE_HEAD, how);
+    PROPERTY(again.broken == NULL && again.result != VD_AGAIN);
+    compare(&again, &plain);
 }
 
 /* Behind BIND's first reply the second one is awaited; nothing is said in between. */
@@ -92,17 +122,11 @@ static void play(struct play_end *end, const uint8_t *data, size_t size, size_t 
         play_client(end, &chain, data + SHAKE_HEAD, size - SHAKE_HEAD, &how);
     if (end->result == VD_DONE && chain.command == VD_BIND)
         play_second(end, &chain, data + SHAKE_HEAD, size - SHAKE_HEAD, &how);
+    if (end->result == VD_AGAIN)
+        play_again(&chain, data, size, &how);
     if (end->result < 0)
         explain(&chain, end->result);
     PROPERTY(end->broken == NULL);
-}
-
-static void compare(const struct play_end *a, const struct play_end *b)
-{
-    PROPERTY(a->result == b->result);
-    PROPERTY(a->result < 0 || a->used == b->used);
-    PROPERTY(a->said_len == b->said_len);
-    PROPERTY(memcmp(a->said, b->said, a->said_len) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -16,8 +16,8 @@ ENV = {"ASAN_OPTIONS": "quarantine_size_mb=0:thread_local_quarantine_size_kb=0"}
 
 
 class Daemon:
-    """A viaductd. Its configuration file holds `conf`; `listens` are URLs with port 0. A `quiet` one
-    does not tell its port: it gets one."""
+    """A viaductd. Its configuration file holds `conf`; `listens` are URLs with port 0, or the number
+    of those in `conf`. A `quiet` one does not tell its port: it gets one."""
 
     def __init__(self, w, *options, conf="", listens=("127.0.0.1:0",), ns=HOME, wait=True, quiet=False, workers=1,
                  words=()):
@@ -28,7 +28,8 @@ class Daemon:
         path = w.file(f"daemon.{w.port()}.conf", conf, 0o600)
         self.path = path + ".log"
         argv = [w.viaductd, "-f", path, "-w", str(workers)]
-        for url in listens:
+        self.conf, count = path, listens if isinstance(listens, int) else len(listens)
+        for url in () if isinstance(listens, int) else listens:
             argv += ["-l", url]
         with open(self.path, "wb") as log:
             self.proc = w.popen(ns, [*words, *argv, *options], env=ENV, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -36,14 +37,15 @@ class Daemon:
         if quiet:
             wait_until(lambda: netns.listening(ns, self.port) and len(self.workers()) == workers, "viaductd listens")
         elif wait:
-            wait_until(lambda: self._listens(len(listens)) or self.proc.poll() is not None, f"viaductd listens: {argv}")
+            wait_until(lambda: self._listens(count) is not None or self.proc.poll() is not None, f"viaductd listens: {argv}")
             if self.proc.poll() is not None:
                 tap.fail(f"viaductd ended with {self.proc.returncode}: {self.log()}")
-            self.ports = self._listens(len(listens))
+            self.ports = self._listens(count)
 
     def _listens(self, count):
         ports = re.findall(r"viaductd: listening on \w+://\S+:(\d+)\n", self.log())
-        return [int(port) for port in ports] if len(ports) >= count else None
+        told = "viaductd: listening on" in self.log()
+        return [int(port) for port in ports] if told and len(ports) >= count else None
 
     @property
     def pid(self):

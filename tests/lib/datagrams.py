@@ -14,6 +14,7 @@ import threading
 from . import netns, tap
 from .daemon import HOME
 from .visit import PATIENCE, SOCKS5, Visit
+from .world import wait_until
 
 ECHO = 7777  # a port
 
@@ -104,3 +105,42 @@ def is_served(a, target):
     mark = os.urandom(12)
     a.send(target, mark)
     tap.same(a.receive()[1], mark, "what comes is the next echo")
+
+
+class Forger(threading.Thread):
+    """Sends what nobody asked for to ports of a program that is under test.
+
+    The program's script calls tell(socket, ...), which waits until all of it was sent.
+    """
+
+    def __init__(self, w, payloads, sources):
+        """sources: [(namespace, address to send to)]"""
+        super().__init__(daemon=True)
+        self.ports, self.done = f"{w.dir}/ports", f"{w.dir}/forged"
+        self.payloads, self.sources = payloads, sources
+        for path in (self.ports, self.done):
+            if os.path.exists(path):
+                os.unlink(path)
+        self.script = f"""
+def tell(*sockets):
+    with open("{self.ports}.new", "w") as file:
+        print(*(s.getsockname()[1] for s in sockets), file=file)
+    os.rename("{self.ports}.new", "{self.ports}")
+    while not os.path.exists("{self.done}"):
+        time.sleep(0.01)
+"""
+        self.start()
+
+    def run(self):
+        wait_until(lambda: os.path.exists(self.ports), "the program tells its ports")
+        with open(self.ports, encoding="ascii") as file:
+            ports = [int(word) for word in file.read().split()]
+        for ns, address in self.sources:
+            with netns.inside(ns):
+                sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            for data in self.payloads:
+                for port in ports:
+                    sock.sendto(data, (address, port))
+            sock.close()
+        with open(self.done, "w", encoding="ascii"):
+            pass

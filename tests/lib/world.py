@@ -33,6 +33,7 @@ NAMES = "10.1.0.53"  # app's name server
 FAR, FAR6 = "10.2.0.1", "fd02::1"  # the proxy host as origin sees it: where later hops listen
 ORIGIN, ORIGIN6 = "10.2.0.2", "fd02::2"
 HOSTS = ("app", "proxy", "origin")
+NO_CACHE = "/dev/null"  # as XDG_CACHE_HOME: what cannot be kept viaduct does not try out
 PYTHON = "/usr/bin/python3"  # the system's: it is one of the programs under test
 
 SYSCTLS = {
@@ -278,6 +279,7 @@ class World:
 
     def env(self, more=None):
         env = {"PATH": PATH, "HOME": f"{self.dir}/home", "LANG": "C", "USER": "root", "LOGNAME": "root"}
+        env["XDG_CACHE_HOME"] = NO_CACHE
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"):
             if name in os.environ:
                 env[name] = os.environ[name]

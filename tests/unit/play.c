@@ -214,7 +214,10 @@ static size_t server_hears(struct play_end *end, struct vd_accept *a, const uint
     else if (end->result == VD_ACCEPT_REQUEST)
         end->result = decide_request(end, a, how);
     if (end->result != VD_MORE)
-        promise(end, vd_accept_feed(a, (const uint8_t *)"x", 1, &again) <= VD_MORE && again == 0,
+        promise(end,
+                (vd_accept_feed(a, (const uint8_t *)"x", 1, &again) <= VD_MORE ||
+                 end->result == VD_ACCEPT_FORWARD) &&
+                    again == 0,
                 "feed: takes nothing after the end");
     end->used += least(used, n);
     return used;

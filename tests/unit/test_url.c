@@ -108,6 +108,33 @@ static void reads(size_t i)
 
 static const struct {
     const char *text;
+    enum vd_pipeline pipeline;
+    bool no_probe;
+} flights[] = {
+    {"socks5h://h", VD_PIPELINE_AUTO, false},
+    {"socks5h://h?pipeline=off", VD_PIPELINE_OFF, false},
+    {"socks5h://h?timeout=2&pipeline=lead", VD_PIPELINE_LEAD, false},
+    {"socks5h://h?pipeline=lead&pipeline=auto", VD_PIPELINE_AUTO, false},
+    {"socks5h://h?probe=no", VD_PIPELINE_AUTO, true},
+    {"socks5h://h?probe=no&pipeline=lead", VD_PIPELINE_LEAD, true},
+    {"socks5h://h?probe=no&probe=yes", VD_PIPELINE_AUTO, false},
+};
+
+static void reads_flights(void)
+{
+    struct vd_url_error why;
+    struct vd_hop hop;
+
+    tap_begin();
+    for (size_t i = 0; i < sizeof flights / sizeof *flights; i++)
+        if (vd_url_read(&hop, flights[i].text, strlen(flights[i].text), &why) != VD_OK ||
+            hop.pipeline != flights[i].pipeline || hop.no_probe != flights[i].no_probe)
+            tap_wrong("%s", flights[i].text);
+    tap_end("whether it may be told several things at once");
+}
+
+static const struct {
+    const char *text;
     size_t len;
     const char *part;
 } bad[] = {
@@ -180,6 +207,15 @@ static const struct {
     {BYTES("http://h?timeout=86401"), "option"},
     {BYTES("http://h?timeout=1&&timeout=2"), "option"},
     {BYTES("http://h?Timeout=1"), "option"},
+    {BYTES("http://h?pipeline"), "option"},
+    {BYTES("http://h?pipeline="), "option"},
+    {BYTES("http://h?pipeline=on"), "option"},
+    {BYTES("http://h?pipeline=LEAD"), "option"},
+    {BYTES("http://h?pipeline=leads"), "option"},
+    {BYTES("http://h?probe"), "option"},
+    {BYTES("http://h?probe="), "option"},
+    {BYTES("http://h?probe=1"), "option"},
+    {BYTES("http://h?probe=none"), "option"},
     {BYTES("http://h?timeout=1#x"), "option"},
 };
 
@@ -263,6 +299,7 @@ int main(void)
 {
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         reads(i);
+    reads_flights();
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         refuses(i);
     lengths();
