@@ -12,12 +12,20 @@
 #include <time.h>
 
 #include "client/addr.h"
+#include "client/audit.h"
+#include "client/learned.h"
+#include "client/modes.h"
 #include "client/say.h"
 #include "client/session.h"
 #include "client/sys.h"
 #include "proto/err.h"
 
-enum { PEEK = 4096, ADDRESS_LIMIT_MS = 5000 /* for one of several addresses */ };
+enum {
+    PEEK = 4096,
+    ADDRESS_LIMIT_MS = 5000, /* for one of several addresses */
+    HOP_LIMIT_MS = 5000,     /* for a hop that others can stand in for */
+    AGAIN = 3                /* beside DRIVE_*: the flight went wrong */
+};
 
 int64_t drive_now_ns(void)
 {
@@ -32,14 +40,32 @@ static int64_t from_now(uint32_t ms)
     return ms ? drive_now_ns() + (int64_t)ms * 1000000 : 0;
 }
 
+/* Chains of the plan have them, parts of such a chain do not. */
+static const struct plan_chain *other_ways(const struct plan_chain *chain)
+{
+    const struct plan *plan = session_plan();
+    const struct plan_chain *first = plan_chain(plan, 0);
+
+    return chain >= first && chain < first + plan->chain_count && chain->mode != PLAN_STRICT ? chain
+                                                                                             : NULL;
+}
+
 int drive_begin(struct drive *d, const struct target *t, int family, int64_t limit_ns)
+{
+    return drive_begin_command(d, t, VD_CONNECT, family, limit_ns);
+}
+
+int drive_begin_command(struct drive *d, const struct target *t, enum vd_command command,
+                        int family, int64_t limit_ns)
 {
     int64_t total_ns = (int64_t)session_plan()->timeout_ms * 1000000;
     struct vd_path path = route_path(t->route.chain);
 
     *d = (struct drive){.start_ns = drive_now_ns(), .family = family};
+    d->route = t->route;
     d->deadline_ns = d->start_ns + (limit_ns && limit_ns < total_ns ? limit_ns : total_ns);
-    return vd_chain_start(&d->chain, &path, VD_CONNECT, &t->at);
+    d->via = other_ways(t->route.chain);
+    return vd_chain_start(&d->chain, &path, command, &t->at);
 }
 
 static const struct vd_hop *first_hop(const struct drive *d)
@@ -81,9 +107,16 @@ void drive_dissolve(int fd)
     sys.getsockopt(fd, SOL_SOCKET, SO_ERROR, &ignored, &len);
 }
 
+static int lost(struct drive *d, enum vd_loss loss)
+{
+    int r = vd_chain_lost(&d->chain, loss);
+
+    return r == VD_AGAIN ? AGAIN : r;
+}
+
 static int send_pending(struct drive *d, int fd)
 {
-    uint8_t buf[VD_SHAKE_MESSAGE_MAX];
+    uint8_t buf[VD_FLIGHT_MAX];
     size_t len;
 
     while ((len = vd_chain_pending(&d->chain, buf, sizeof buf)) > 0) {
@@ -92,15 +125,46 @@ static int send_pending(struct drive *d, int fd)
         if (n < 0 && (errno == EAGAIN || errno == EINPROGRESS))
             return DRIVE_WRITE;
         if (n < 0)
-            return vd_chain_lost(&d->chain, VD_LOSS_RESET);
+            return lost(d, VD_LOSS_RESET);
         vd_chain_sent(&d->chain, (size_t)n);
     }
     return DRIVE_READ;
 }
 
+/* Where another way is open, no hop may take up all the time. */
+static uint32_t stage_limit_ms(const struct drive *d)
+{
+    uint32_t ms = vd_chain_timeout_ms(&d->chain);
+
+    return d->via && d->tries < d->via->count && (!ms || ms > HOP_LIMIT_MS) ? HOP_LIMIT_MS : ms;
+}
+
 static void stage_begins(struct drive *d)
 {
-    d->stage_ns = from_now(vd_chain_timeout_ms(&d->chain));
+    d->stage_ms = stage_limit_ms(d);
+    d->stage_ns = from_now(d->stage_ms);
+}
+
+/* With a hop's turn, and with a flight that begins or is over, another limit begins. */
+static void stage_goes_on(struct drive *d)
+{
+    if (stage_limit_ms(d) != d->stage_ms)
+        stage_begins(d);
+}
+
+/* An association has no target. */
+static const struct vd_endpoint *target_told(const struct drive *d)
+{
+    return d->chain.command == VD_ASSOCIATE ? NULL : &d->chain.target;
+}
+
+static struct vd_out begin_line(const struct drive *d, char text[SAY_MAX])
+{
+    struct vd_out out = vd_out_over(text, SAY_MAX);
+
+    if (d->chain.command == VD_ASSOCIATE)
+        vd_out_text(&out, "UDP: ");
+    return out;
 }
 
 static void report_hop(const struct drive *d, unsigned position)
@@ -119,6 +183,23 @@ static void report_hop(const struct drive *d, unsigned position)
     vd_out_text(&out, ") is up after ");
     vd_out_uint(&out, (uint64_t)(drive_now_ns() - d->start_ns) / 1000000);
     vd_out_text(&out, " ms");
+    say(PLAN_HOPS, target_told(d), vd_out_string(&out));
+}
+
+static void report_again(const struct drive *d)
+{
+    char text[VD_URL_TEXT + 64];
+    struct vd_out out = vd_out_over(text, sizeof text);
+
+    if (!say_wants(PLAN_HOPS))
+        return;
+    vd_out_text(&out, "hop ");
+    vd_out_uint(&out, d->chain.at + 1u);
+    vd_out_text(&out, " of ");
+    vd_out_uint(&out, d->chain.path.count);
+    vd_out_text(&out, " (");
+    vd_url_print(&out, vd_chain_at(&d->chain));
+    vd_out_text(&out, ") takes one message at a time: once more so");
     say(PLAN_HOPS, &d->chain.target, vd_out_string(&out));
 }
 
@@ -165,8 +246,10 @@ static int converse(struct drive *d, int fd)
     while (more) {
         int r = take(d, fd, &more);
 
+        if (r == VD_DONE)
+            learned_up(&d->chain.path, d->chain.flown);
         if (r != VD_MORE)
-            return r == VD_DONE ? DRIVE_DONE : r;
+            return r == VD_DONE ? DRIVE_DONE : r == VD_AGAIN ? AGAIN : r;
         if (vd_chain_speaks(&d->chain))
             return send_pending(d, fd); /* an answer to this cannot be here yet */
     }
@@ -222,18 +305,33 @@ static void limit_address(struct drive *d)
         d->stage_ns = from_now(ADDRESS_LIMIT_MS);
 }
 
-static int dialled(struct drive *d, int fd)
+/* An unproven hop's silence in a flight ends the flight; what counts as silence depends on how far
+ * it is away, and dialling took a round trip. */
+static void set_patience(struct drive *d)
 {
-    d->dialling = 0;
-    stage_begins(d);
-    return send_pending(d, fd);
+    int64_t ms = (drive_now_ns() - d->dial_ns) * 8 / 1000000;
+
+    if (d->dial_ns && ms > d->chain.patience_ms)
+        d->chain.patience_ms = ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
 }
 
-int drive_dial(struct drive *d, int fd)
+static int dialled(struct drive *d, int fd)
+{
+    int r;
+
+    d->dialling = 0;
+    set_patience(d);
+    r = send_pending(d, fd);
+    stage_begins(d); /* the limit depends on what was sent */
+    return r;
+}
+
+static int dial(struct drive *d, int fd)
 {
     const struct vd_hop *hop = first_hop(d);
 
     d->dialling = 1;
+    d->dial_ns = drive_now_ns();
     for (; d->addr < hop->addr_count; d->addr++) {
         int number;
 
@@ -264,10 +362,10 @@ static int dial_outcome(struct drive *d, int fd)
         return dialled(d, fd);
     drive_undo(fd);
     d->addr++;
-    return drive_dial(d, fd);
+    return dial(d, fd);
 }
 
-int drive_step(struct drive *d, int fd)
+static int step(struct drive *d, int fd)
 {
     int r;
 
@@ -275,7 +373,94 @@ int drive_step(struct drive *d, int fd)
     if (d->dialling)
         return dial_outcome(d, fd);
     r = vd_chain_speaks(&d->chain) ? send_pending(d, fd) : DRIVE_READ;
-    return r == DRIVE_READ ? converse(d, fd) : r;
+    if (r == DRIVE_READ)
+        r = converse(d, fd);
+    stage_goes_on(d);
+    return r;
+}
+
+static void explain(const struct drive *d, int result, enum plan_verbosity level, const char *more)
+{
+    char text[SAY_MAX];
+    struct vd_out out = begin_line(d, text);
+
+    if (!say_wants(level))
+        return;
+    vd_chain_explain(&out, &d->chain, result);
+    if (result == -VD_ERR_UNREACHABLE && d->number) {
+        const char *words = strerrordesc_np(d->number);
+
+        vd_out_text(&out, ": ");
+        vd_out_text(&out, words ? words : "unknown error");
+    }
+    vd_out_text(&out, more);
+    say(level, target_told(d), vd_out_string(&out));
+}
+
+static void report_elsewhere(const struct drive *d, int result)
+{
+    explain(d, result, PLAN_CONNECTIONS, "; another way is tried");
+}
+
+/* From the start on the same socket. */
+static int dial_anew(struct drive *d, int fd)
+{
+    drive_undo(fd);
+    d->addr = 0;
+    d->number = 0;
+    return dial(d, fd);
+}
+
+/* Message by message. */
+static int go_again(struct drive *d, int fd)
+{
+    learned_unfit(&d->chain.path, d->chain.at);
+    report_again(d);
+    vd_chain_again(&d->chain);
+    return dial_anew(d, fd);
+}
+
+static bool may_go_elsewhere(const struct drive *d, int result)
+{
+    return result < 0 && d->via && !(result == -VD_ERR_UNREACHABLE && is_our_own(d->number)) &&
+           modes_failed(d->via, &d->chain, result) && drive_now_ns() < d->deadline_ns &&
+           d->tries < d->via->count;
+}
+
+/* Over other hops of the chain. */
+static int go_elsewhere(struct drive *d, int fd)
+{
+    struct vd_path path = route_path(d->via);
+    struct vd_endpoint target = d->chain.target;
+    int r;
+
+    d->tries++;
+    r = vd_chain_start(&d->chain, &path, (enum vd_command)d->chain.command, &target);
+    return r < 0 ? r : dial_anew(d, fd);
+}
+
+/* What a step came to, and what is done about it. */
+static int conclude(struct drive *d, int fd, int r)
+{
+    while (r == AGAIN || may_go_elsewhere(d, r)) {
+        if (r == AGAIN) {
+            r = go_again(d, fd);
+            continue;
+        }
+        report_elsewhere(d, r);
+        r = go_elsewhere(d, fd);
+    }
+    return r;
+}
+
+int drive_dial(struct drive *d, int fd)
+{
+    return conclude(d, fd, dial(d, fd));
+}
+
+int drive_step(struct drive *d, int fd)
+{
+    return conclude(d, fd, step(d, fd));
 }
 
 int64_t drive_deadline_ns(const struct drive *d)
@@ -286,9 +471,13 @@ int64_t drive_deadline_ns(const struct drive *d)
 int drive_expire(struct drive *d, int fd)
 {
     bool another = d->dialling && d->addr + 1 < first_hop(d)->addr_count;
+    bool over = drive_now_ns() >= d->deadline_ns;
+    int r;
 
-    if (!another || drive_now_ns() >= d->deadline_ns)
-        return vd_chain_lost(&d->chain, VD_LOSS_SILENT);
+    if (over || !another) {
+        r = lost(d, VD_LOSS_SILENT);
+        return over ? (r == AGAIN ? -VD_ERR_SILENT : r) : conclude(d, fd, r);
+    }
     drive_undo(fd);
     d->number = ETIMEDOUT;
     d->addr++;
@@ -302,28 +491,24 @@ int drive_errno(const struct drive *d, int result)
     return vd_err_errno(result);
 }
 
-static void report_failure(const struct drive *d, int result)
+static void audit(const struct drive *d, int result)
 {
-    char text[SAY_MAX];
-    struct vd_out out = vd_out_over(text, sizeof text);
+    int64_t ms = (drive_now_ns() - d->start_ns) / 1000000;
 
-    vd_chain_explain(&out, &d->chain, result);
-    if (result == -VD_ERR_UNREACHABLE && d->number) {
-        const char *words = strerrordesc_np(d->number);
-
-        vd_out_text(&out, ": ");
-        vd_out_text(&out, words ? words : "unknown error");
-    }
-    say(PLAN_FAILURES, &d->chain.target, vd_out_string(&out));
+    if (d->chain.command == VD_CONNECT)
+        audit_add(AUDIT_STREAM, AUDIT_BY_CHAIN, &d->chain.target, &d->route,
+                  result < 0 ? drive_errno(d, result) : 0, (uint32_t)ms);
 }
 
 void drive_report(const struct drive *d, int result)
 {
     char text[SAY_MAX];
-    struct vd_out out = vd_out_over(text, sizeof text);
+    struct vd_out out = begin_line(d, text);
 
+    if (audit_is_on())
+        audit(d, result);
     if (result < 0) {
-        report_failure(d, result);
+        explain(d, result, PLAN_FAILURES, "");
         return;
     }
     if (!say_wants(PLAN_CONNECTIONS))
@@ -336,5 +521,5 @@ void drive_report(const struct drive *d, int result)
     vd_out_text(&out, " in ");
     vd_out_uint(&out, (uint64_t)(drive_now_ns() - d->start_ns) / 1000000);
     vd_out_text(&out, " ms");
-    say(PLAN_CONNECTIONS, &d->chain.target, vd_out_string(&out));
+    say(PLAN_CONNECTIONS, target_told(d), vd_out_string(&out));
 }

@@ -24,12 +24,17 @@ enum { DRIVE_DONE = 0, DRIVE_READ = 1, DRIVE_WRITE = 2 };
 
 struct drive {
     struct vd_chain chain;
-    int64_t start_ns;    /* CLOCK_MONOTONIC, as all times here */
-    int64_t deadline_ns; /* for the whole */
-    int64_t stage_ns;    /* for this hop, or this address of the first hop; 0: none */
-    int family;          /* AF_INET or AF_INET6: the form of the program's address */
-    int number;          /* errno of the last dial that failed */
-    uint8_t addr;        /* which address of the first hop is dialled */
+    struct route route;           /* as it was judged */
+    const struct plan_chain *via; /* the chain, if there are other ways through it; else NULL */
+    int64_t start_ns;             /* CLOCK_MONOTONIC, as all times here */
+    int64_t deadline_ns;          /* for the whole */
+    int64_t dial_ns;              /* when the first hop was dialled last */
+    int64_t stage_ns;             /* for this hop, or this address of the first hop; 0: none */
+    uint32_t stage_ms;            /* as it was when it began */
+    int family;                   /* AF_INET or AF_INET6: the form of the program's address */
+    int number;                   /* errno of the last dial that failed */
+    uint8_t tries;                /* other ways that were tried */
+    uint8_t addr;                 /* which address of the first hop is dialled */
     uint8_t dialling;
     uint8_t received;    /* the last step took bytes, and more of them may be there */
     uint8_t interrupted; /* a signal came while a blocking socket dialled, or received */
@@ -41,6 +46,10 @@ int64_t drive_now_ns(void);
 /* Prepares the handshake; `limit_ns` is the program's own limit (SO_SNDTIMEO), 0: none. VD_OK or
  * as vd_chain_start. */
 int drive_begin(struct drive *d, const struct target *t, int family, int64_t limit_ns);
+/* The same with another command than CONNECT for the last hop. After DRIVE_DONE of VD_BIND the
+ * caller awaits the second reply: vd_chain_next(&d->chain), then drive_step as before. */
+int drive_begin_command(struct drive *d, const struct target *t, enum vd_command command,
+                        int family, int64_t limit_ns);
 
 /* Dials the first hop on `fd`, one address after the other. A blocking socket blocks as long as
  * its SO_SNDTIMEO says. */

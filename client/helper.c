@@ -1,6 +1,7 @@
 /*
  * The helper thread: drives the handshakes of sockets under way, one epoll for all of them; but for
- * those, at first, that a poll() of the program carries on (client/pending_park.c).
+ * those, at first, that a poll() of the program carries on (client/pending_park.c). Also those of
+ * control connections, and what is held for associations (client/assoc_entry.h).
  *
  * It starts with the first of them and ends when there has been nothing to do for IDLE_MS. All
  * signals are blocked in it. It works under the lock in short turns that never wait.
@@ -15,6 +16,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "client/assoc_entry.h"
 #include "client/pending_entry.h"
 #include "client/sockets.h"
 #include "client/sys.h"
@@ -35,7 +37,7 @@ static struct {
     bool runs;
     int epfd_1; /* descriptor + 1; 0: none */
     int64_t looked_ns, next_ns;
-    unsigned concerns; /* entries that this process drives or has registrations of */
+    unsigned concerns; /* what this process drives, or has registrations of */
     unsigned strays;   /* events of sockets that we do not know, since the last known one */
     uint32_t endings;  /* of the arena, as far as this process's waiters were told */
     bool others;       /* some of them are driven by another process */
@@ -70,22 +72,31 @@ void helper_close_ours(int fd)
 /* --- watching -------------------------------------------------------------------------------- */
 
 /* Both directions at once, by edge: what the driver waits for changes with every message. */
-bool helper_watch(struct entry *e)
+bool helper_watch_fd(int fd, uint32_t number)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET,
-                                .data.u32 = pending_index(e)};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.u32 = number};
     int epfd = helper.epfd_1 - 1;
 
-    return sys.epoll_ctl(epfd, EPOLL_CTL_ADD, e->fd, &event) == 0 ||
-           (errno == EEXIST && sys.epoll_ctl(epfd, EPOLL_CTL_MOD, e->fd, &event) == 0);
+    return sys.epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event) == 0 ||
+           (errno == EEXIST && sys.epoll_ctl(epfd, EPOLL_CTL_MOD, fd, &event) == 0);
+}
+
+void helper_unwatch_fd(int fd)
+{
+    struct epoll_event ignored = {0};
+
+    sys.epoll_ctl(helper.epfd_1 - 1, EPOLL_CTL_DEL, fd, &ignored);
+}
+
+bool helper_watch(struct entry *e)
+{
+    return helper_watch_fd(e->fd, pending_index(e));
 }
 
 void helper_unwatch(const struct entry *e)
 {
-    struct epoll_event ignored = {0};
-
     if (e->owner == pending_process() && !e->parked)
-        sys.epoll_ctl(helper.epfd_1 - 1, EPOLL_CTL_DEL, e->fd, &ignored);
+        helper_unwatch_fd(e->fd);
 }
 
 void helper_go_on(struct entry *e, int r)
@@ -112,14 +123,14 @@ static bool still_holds(struct entry *e)
 
 /* By edge: what came before the driver said its word is not told of again, and a hop that talks out
  * of turn would be waited for in vain. */
-static int step_on(struct entry *e, uint32_t events)
+int helper_step(struct drive *d, int fd, uint32_t events)
 {
-    bool came_with_dial = e->drive.dialling && events & EPOLLIN;
-    int r = drive_step(&e->drive, e->fd);
+    bool came_with_dial = d->dialling && events & EPOLLIN;
+    int r = drive_step(d, fd);
 
-    while (r == DRIVE_READ && (e->drive.received || came_with_dial)) {
+    while (r == DRIVE_READ && (d->received || came_with_dial)) {
         came_with_dial = false;
-        r = drive_step(&e->drive, e->fd);
+        r = drive_step(d, fd);
     }
     return r;
 }
@@ -132,11 +143,15 @@ static void step(const struct epoll_event *event)
         park_ring();
         return;
     }
+    if (event->data.u32 >= ASSOC_EVENT) {
+        assoc_event(event->data.u32 - ASSOC_EVENT, event->events);
+        return;
+    }
     helper.strays++;
     if (!is_mine(e) || !still_holds(e))
         return;
     helper.strays = 0;
-    helper_go_on(e, step_on(e, event->events));
+    helper_go_on(e, helper_step(&e->drive, e->fd, event->events));
 }
 
 static void watch_all(void)
@@ -146,6 +161,7 @@ static void watch_all(void)
     for (uint32_t i = 0; i < a->touched; i++)
         if (is_mine(&a->entry[i]) && !a->entry[i].parked && still_holds(&a->entry[i]))
             helper_watch(&a->entry[i]);
+    assoc_watch_all();
 }
 
 /* A socket that was closed behind our back but lives on in another process stays in the epoll, with
@@ -242,6 +258,7 @@ static void look_after_all(int64_t now)
         else if (e->state != PENDING_NONE)
             look_after_other(e, now);
     }
+    helper.concerns += assoc_look(now, &helper.next_ns);
     if (helper.endings != a->endings) /* in another process, too */
         helper_wake_waiters();
     helper.endings = a->endings;
@@ -415,20 +432,6 @@ void helper_wake_waiters(void)
 
 /* --- descriptors of ours --------------------------------------------------------------------- */
 
-size_t helper_fds(int fds[HELPER_FDS_MAX])
-{
-    size_t n = 0;
-
-    if (helper.epfd_1)
-        fds[n++] = helper.epfd_1 - 1;
-    if (park_fd() >= 0)
-        fds[n++] = park_fd();
-    for (int i = 0; i < WAITERS; i++)
-        if (waiters[i].fd_1)
-            fds[n++] = waiters[i].fd_1 - 1;
-    return n;
-}
-
 bool helper_move_fd(int fd)
 {
     int moved = sys.fcntl(fd, F_DUPFD_CLOEXEC, (void *)(intptr_t)PENDING_HIGH_FD);
@@ -437,6 +440,7 @@ bool helper_move_fd(int fd)
         return false;
     note_unmark(fd, MARK_OURS);
     note_mark(moved, MARK_OURS);
+    assoc_move_fd(fd, moved);
     if (helper.epfd_1 == fd + 1)
         helper.epfd_1 = moved + 1;
     if (park_fd() == fd)
@@ -464,6 +468,7 @@ void helper_after_fork(void)
         waiters[i].used = false;
     close_all();
     helper.runs = false;
+    assoc_after_fork();
     if (any_forked())
         helper_ensure();
 }

@@ -1,9 +1,9 @@
 #include "client/hosts.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "client/lines.h"
 
 #define HOSTS_FILE "/etc/hosts"
 #define BLANKS     " \t\r\n"
@@ -16,7 +16,6 @@ static bool visit_line(char *line, visit *each, void *seen)
     char *rest = NULL, *word;
     struct vd_ip ip;
 
-    line[strcspn(line, "#")] = 0;
     word = strtok_r(line, BLANKS, &rest);
     if (!word || !vd_ip_read(&ip, word, strlen(word)))
         return false;
@@ -28,16 +27,14 @@ static bool visit_line(char *line, visit *each, void *seen)
 
 static void visit_file(visit *each, void *seen)
 {
-    FILE *file = fopen(HOSTS_FILE, "re");
-    char *line = NULL;
-    size_t room = 0;
+    struct lines l;
+    char *line;
 
-    if (!file)
+    if (!lines_open(&l, HOSTS_FILE))
         return;
-    while (getline(&line, &room, file) >= 0 && !visit_line(line, each, seen))
+    while ((line = lines_next(&l)) && !visit_line(line, each, seen))
         ;
-    free(line);
-    fclose(file);
+    lines_close(&l);
 }
 
 static size_t undotted_len(const char *name)

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "client/audit.h"
 #include "client/names.h"
 #include "client/route.h"
 #include "client/say.h"
@@ -17,10 +18,23 @@ static bool is_numeric(const char *name)
     return inet_aton(name, &in4) || vd_ip_read(&ip, name, strcspn(name, "%"));
 }
 
-static enum lookup_answer placeholder(struct lookup *l, const struct vd_endpoint *e, bool want6)
+/* Who answers for a name is written down without a port: it may be asked for without one. */
+static void audit(const struct vd_endpoint *e, const struct route *route, enum audit_way way)
+{
+    struct vd_endpoint name = *e;
+
+    name.port = 0;
+    audit_count(way == AUDIT_DIRECT ? AUDIT_ASKED : AUDIT_STAYED);
+    audit_add(AUDIT_NAME, way, &name, route, 0, 0);
+}
+
+static enum lookup_answer placeholder(struct lookup *l, const struct vd_endpoint *e,
+                                      const struct route *route, bool want6)
 {
     int r = names_placeholder(e->name, e->name_len, want6 ? VD_IPV6 : VD_IPV4, &l->ips[0]);
 
+    if (r == VD_OK && audit_is_on())
+        audit(e, route, route->action == PLAN_REFUSE ? AUDIT_REFUSED : AUDIT_BY_CHAIN);
     if (r == -VD_ERR_SPACE)
         say(PLAN_FAILURES, e, "no placeholder address is left for this name");
     if (r < 0)
@@ -58,11 +72,15 @@ enum lookup_answer lookup_name(struct lookup *l, const char *name, uint16_t port
         return LOOKUP_UNKNOWN;
     route = route_of_name(&e, &l->remember);
     if (route.action == PLAN_REFUSE)
-        return placeholder(l, &e, want6);
+        return placeholder(l, &e, &route, want6);
     l->count = hosts_find(name, l->ips, HOSTS_IPS_MAX);
     if (l->count > 0)
         return LOOKUP_KNOWN;
-    return route_names_are_remote(&route) ? placeholder(l, &e, want6) : LOOKUP_SYSTEM;
+    if (route_names_are_remote(&route))
+        return placeholder(l, &e, &route, want6);
+    if (audit_is_on())
+        audit(&e, &route, AUDIT_DIRECT);
+    return LOOKUP_SYSTEM;
 }
 
 void lookup_remember(const char *name, const struct vd_ip *ip)

@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "client/audit.h"
 #include "client/plan.h"
 #include "client/session_layout.h"
 #include "client/session_tables.h"
@@ -24,6 +25,7 @@ struct record {
     struct vd_ip ip; /* book: the key */
     uint32_t number; /* book: of the name */
     uint8_t published;
+    uint8_t given; /* names: its placeholder was, to a program; kept for the audit only */
     uint8_t len;
     char name[VD_NAME_MAX];
 };
@@ -178,17 +180,31 @@ static uint32_t find_or_add(const struct table *t, const struct record *like)
     return publish(t, at);
 }
 
-static bool fill(struct record *r, const char *name, size_t len)
+/* What finding takes; names that stand in the table were judged when they were added. */
+static bool fill_key(struct record *r, const char *name, size_t len)
 {
-    struct vd_endpoint judged;
-
-    memset(r, 0, sizeof *r);
-    if (vd_endpoint_set_name(&judged, name, len, 0) < 0)
+    if (len == 0 || len > VD_NAME_MAX)
         return false;
     memcpy(r->name, name, len);
     r->len = (uint8_t)len;
     r->hash = hash_bytes(name, len);
     return true;
+}
+
+static bool fill(struct record *r, const char *name, size_t len)
+{
+    struct vd_endpoint judged;
+
+    memset(r, 0, sizeof *r);
+    return vd_endpoint_set_name(&judged, name, len, 0) == VD_OK && fill_key(r, name, len);
+}
+
+/* Index + 1 of a name that is there already, else 0. */
+static uint32_t find_name(const struct table *t, const char *name, size_t len)
+{
+    struct record key;
+
+    return fill_key(&key, name, len) ? find(t, first(t, key.hash), &key) : 0;
 }
 
 static int number_to_ip(uint32_t number, enum vd_family family, struct vd_ip *ip)
@@ -211,11 +227,16 @@ int names_placeholder(const char *name, size_t len, enum vd_family family, struc
     struct table t;
     uint32_t at;
 
-    if (!fill(&like, name, len))
-        return -VD_ERR_NAME_FORM;
     if (!open_names(&t))
         return -VD_ERR_SPACE;
-    at = find_or_add(&t, &like);
+    at = find_name(&t, name, len);
+    if (!at && !fill(&like, name, len))
+        return -VD_ERR_NAME_FORM;
+    if (!at)
+        at = find_or_add(&t, &like);
+    if (at && audit_is_on() &&
+        !__atomic_exchange_n(&record_at(&t, at - 1)->given, 1, __ATOMIC_RELAXED))
+        audit_count(AUDIT_PLACEHOLDERS);
     return at ? number_to_ip(at, family, ip) : -VD_ERR_SPACE;
 }
 

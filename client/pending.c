@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/listen.h"
 #include "client/pending_entry.h"
 #include "client/sockets.h"
 #include "client/sys.h"
@@ -68,8 +69,8 @@ static int hold_closed_port(struct sockaddr_in6 *a, socklen_t *len, int domain)
     int holder = sys.socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     *len = (socklen_t)address_of_loopback(a, domain);
-    if (holder >= 0 && bind(holder, (struct sockaddr *)a, *len) == 0 &&
-        getsockname(holder, (struct sockaddr *)a, len) == 0)
+    if (holder >= 0 && sys.bind(holder, (struct sockaddr *)a, *len) == 0 &&
+        sys.getsockname(holder, (struct sockaddr *)a, len) == 0)
         return holder;
     if (holder >= 0)
         sys.close(holder);
@@ -118,6 +119,7 @@ static void show_result(struct entry *e, int result)
         pending_enter_state(e, PENDING_FAILED);
     } else {
         sockets_put(e->cookie, (struct sockaddr *)&e->addr, e->addr_len);
+        listen_note_connection(e->fd, (struct sockaddr *)&e->addr, e->addr_len, &e->drive.chain);
         pending_arena()->settled[e->cookie % SETTLED_MAX] = e->cookie;
         pending_enter_state(e, PENDING_UP); /* before anybody is woken, who asks without the lock */
     }

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "client/assoc_entry.h"
 #include "client/pending_entry.h"
 #include "client/sockets.h"
 
@@ -29,6 +30,7 @@ static void after_fork_in_parent(void)
 {
     for (uint32_t i = 0; i < the_arena->touched; i++)
         the_arena->entry[i].forked |= the_arena->entry[i].state != PENDING_NONE;
+    assoc_after_fork_in_parent();
     pending_unlock(&held_back);
 }
 

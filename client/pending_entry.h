@@ -1,5 +1,6 @@
 /*
- * pending_entry: what the files behind client/pending.h share; private to them.
+ * pending_entry: what the files behind client/pending.h share; private to them, but for the lock,
+ * which client/listen.h uses too.
  *
  * Life of an entry, all under the lock:
  *
@@ -120,6 +121,7 @@ enum mark {
     MARK_OURS = 1,    /* a descriptor of the helper's */
     MARK_COPIED = 2,  /* there are or were others for the same file */
     MARK_WATCHES = 4, /* an epoll some of whose registrations are kept from the kernel */
+    MARK_CARRIED = 8, /* a socket with an association */
 };
 
 /* What is remembered of a descriptor: its entry, its marks, and a registration with an epoll that
@@ -166,9 +168,6 @@ bool helper_ensure(void);           /* a helper thread runs, or one could be sta
 bool helper_watch(struct entry *e); /* waits for what e->wants; false: no room */
 void helper_unwatch(const struct entry *e);
 void helper_wake_waiters(void);
-/* The descriptors that are ours, in any order. */
-enum { HELPER_FDS_MAX = 66 };
-size_t helper_fds(int fds[HELPER_FDS_MAX]);
 /* Moves a new descriptor out of the program's way and marks it; `fd` may be -1. */
 int helper_make_ours(int fd);
 void helper_close_ours(int fd);
@@ -178,6 +177,11 @@ void helper_go_on(struct entry *e, int r);
 void helper_after_fork(void);
 /* Goes on with a copy of `fd`, which is ours, for the program wants this number. */
 bool helper_move_fd(int fd);
+/* For handshakes that are no entries, lock held: events of `fd` come with this number; and a step
+ * of the driver after one. */
+bool helper_watch_fd(int fd, uint32_t number);
+void helper_unwatch_fd(int fd);
+int helper_step(struct drive *d, int fd, uint32_t events);
 
 /* --- client/pending_park.c; lock held --------------------------------------------------------- */
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "client/assoc.h"
 #include "client/pending_entry.h"
 #include "client/sys.h"
 
@@ -75,6 +76,7 @@ static bool let_go(int fd)
     if (note_has(fd, MARK_WATCHES))
         watch_epoll_gone(fd);
     before_close(fd);
+    assoc_let_go(fd);
     note_unmark(fd, MARK_WATCHES | MARK_COPIED);
     return true;
 }
@@ -111,32 +113,25 @@ bool pending_before_replace(int fd)
     return ok;
 }
 
-static void sort(int *fds, size_t n)
+static int next_of_ours(unsigned first)
 {
-    for (size_t i = 1; i < n; i++)
-        for (size_t k = i; k > 0 && fds[k - 1] > fds[k]; k--) {
-            int swap = fds[k];
+    int fd = first <= INT_MAX ? note_next((int)first) : -1;
 
-            fds[k] = fds[k - 1];
-            fds[k - 1] = swap;
-        }
+    while (fd >= 0 && !note_has(fd, MARK_OURS))
+        fd = note_next(fd + 1);
+    return fd;
 }
 
 static int close_around(unsigned first, unsigned last,
                         int (*close_part)(unsigned first, unsigned last, int flags), int flags)
 {
-    int fds[HELPER_FDS_MAX], r = 0;
-    size_t n = helper_fds(fds);
+    int r = 0;
 
-    sort(fds, n);
-    for (size_t i = 0; i < n && r == 0; i++) {
-        unsigned ours = (unsigned)fds[i];
-
-        if (ours < first || ours > last)
-            continue;
-        if (ours > first)
-            r = close_part(first, ours - 1, flags);
-        first = ours + 1;
+    for (int fd = next_of_ours(first); r == 0 && fd >= 0 && (unsigned)fd <= last;
+         fd = next_of_ours(first)) {
+        if ((unsigned)fd > first)
+            r = close_part(first, (unsigned)fd - 1, flags);
+        first = (unsigned)fd + 1;
     }
     return r == 0 && first <= last ? close_part(first, last, flags) : r;
 }

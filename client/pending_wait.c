@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "client/assoc.h"
 #include "client/pending_entry.h"
 #include "client/session.h"
 #include "client/sys.h"
@@ -109,6 +110,7 @@ void pending_before_exec(void)
     for (int fd = note_next(0); pending_any() && fd >= 0; fd = note_next(fd + 1))
         if (is_under_way(fd) && is_inherited(fd))
             wait_by_looking(fd);
+    assoc_before_exec();
     errno = saved;
 }
 

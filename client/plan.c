@@ -52,6 +52,7 @@ static bool is_hop_sound(const struct vd_hop *hop)
 {
     return hop->scheme >= VD_SOCKS4 && hop->scheme <= VD_HTTPS &&
            hop->addr_count <= VD_HOP_ADDRS_MAX && hop->unix_len <= VD_UNIX_PATH_MAX &&
+           hop->pipeline <= VD_PIPELINE_KNOWN &&
            is_text(hop->user, sizeof hop->user) && is_text(hop->password, sizeof hop->password) &&
            is_text(hop->at.name, sizeof hop->at.name);
 }
@@ -69,7 +70,8 @@ static bool is_chain_sound(const struct plan *p, const struct plan_chain *chain)
 
 static bool is_rule_sound(const struct plan *p, const struct plan_rule *rule)
 {
-    return rule->action <= PLAN_REFUSE && rule->pattern_first <= p->pattern_count &&
+    return rule->action <= PLAN_REFUSE && rule->listen <= PLAN_LISTEN_DIRECT &&
+           rule->pattern_first <= p->pattern_count &&
            rule->pattern_count <= p->pattern_count - rule->pattern_first &&
            (rule->action != PLAN_CHAIN || rule->chain < p->chain_count) &&
            is_text(rule->title, sizeof rule->title);
@@ -78,10 +80,10 @@ static bool is_rule_sound(const struct plan *p, const struct plan_rule *rule)
 static bool is_head_sound(const struct plan *p)
 {
     return p->chain < p->chain_count && p->dns <= PLAN_DNS_CHAIN && p->udp <= PLAN_UDP_DIRECT &&
-           p->verbosity <= PLAN_HOPS && p->placeholder4.family == VD_IPV4 &&
-           p->placeholder6.family == VD_IPV6 && p->placeholder4_bits >= 8 &&
-           p->placeholder4_bits <= 30 && is_text(p->log, sizeof p->log) &&
-           (!p->has_log || p->log[0] == '/');
+           p->verbosity <= PLAN_HOPS && p->listen <= PLAN_LISTEN_DIRECT &&
+           p->placeholder4.family == VD_IPV4 && p->placeholder6.family == VD_IPV6 &&
+           p->placeholder4_bits >= 8 && p->placeholder4_bits <= 30 &&
+           is_text(p->log, sizeof p->log) && (!p->has_log || p->log[0] == '/');
 }
 
 bool plan_is_sound(const struct plan *p, size_t len)

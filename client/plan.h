@@ -19,6 +19,9 @@ enum plan_mode { PLAN_STRICT, PLAN_DYNAMIC, PLAN_RANDOM, PLAN_ROUND_ROBIN, PLAN_
 enum plan_dns { PLAN_DNS_AUTO, PLAN_DNS_REMOTE, PLAN_DNS_LOCAL, PLAN_DNS_CHAIN };
 enum plan_udp { PLAN_UDP_AUTO, PLAN_UDP_PROXY, PLAN_UDP_DENY, PLAN_UDP_DIRECT };
 enum plan_action { PLAN_CHAIN, PLAN_DIRECT, PLAN_REFUSE };
+/* Which connections through a chain may need a peer that connects back (SOCKS BIND): those to port
+ * 21, all, none. Unsaid: a rule leaves it to the plan, the plan says auto. */
+enum plan_listen { PLAN_LISTEN_UNSAID, PLAN_LISTEN_AUTO, PLAN_LISTEN_CHAIN, PLAN_LISTEN_DIRECT };
 
 /* -q, nothing, -v, -vv */
 enum plan_verbosity { PLAN_QUIET, PLAN_FAILURES, PLAN_CONNECTIONS, PLAN_HOPS };
@@ -28,7 +31,7 @@ enum { PLAN_TITLE_MAX = 63, PLAN_LOG_MAX = 1023, PLAN_COUNT_MAX = 4096 };
 struct plan_chain {
     char title[PLAN_TITLE_MAX + 1];
     uint8_t mode;  /* enum plan_mode */
-    uint8_t pick;  /* how many hops of `count`, for random, round_robin and failover; 0: all */
+    uint8_t pick;  /* how many hops of `count`, for random, round_robin and failover; 0: one */
     uint8_t count; /* 1 to VD_HOPS_MAX */
     uint8_t zero;
     uint16_t hops[VD_HOPS_MAX]; /* indices */
@@ -39,7 +42,7 @@ struct plan_chain {
 struct plan_rule {
     char title[PLAN_TITLE_MAX + 1];
     uint8_t action; /* enum plan_action */
-    uint8_t zero;
+    uint8_t listen; /* enum plan_listen */
     uint16_t chain; /* PLAN_CHAIN */
     uint16_t pattern_first, pattern_count;
 };
@@ -57,7 +60,9 @@ struct plan {
     struct vd_ip placeholder4; /* base of a range of 2^(32 - placeholder4_bits) addresses */
     struct vd_ip placeholder6; /* base of a /112 */
     uint8_t placeholder4_bits;
-    uint8_t zero[3];
+    uint8_t listen; /* enum plan_listen */
+    uint8_t audit;  /* whether what happens is written down (client/audit.h) */
+    uint8_t zero;
     char log[PLAN_LOG_MAX + 1]; /* absolute path */
 };
 

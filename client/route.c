@@ -1,5 +1,7 @@
 #include "client/route.h"
 
+#include "client/learned.h"
+#include "client/modes.h"
 #include "client/names.h"
 #include "client/session.h"
 #include "proto/err.h"
@@ -126,24 +128,32 @@ int route_target(struct target *t, const struct vd_endpoint *given)
 
 struct vd_path route_path(const struct plan_chain *chain)
 {
-    struct vd_path path = {.hops = plan_hops(session_plan()), .count = chain->count};
+    struct vd_path path = modes_path(chain);
 
-    for (unsigned i = 0; i < chain->count; i++)
-        path.order[i] = chain->hops[i];
+    learned_path(&path);
     return path;
+}
+
+/* In all modes but one any hop may come to be the last. */
+static bool takes_names(const struct plan_chain *chain)
+{
+    const struct vd_hop *hops = plan_hops(session_plan());
+
+    for (unsigned i = chain->mode == PLAN_STRICT ? chain->count - 1u : 0; i < chain->count; i++)
+        if (!vd_hop_takes_names(hops + chain->hops[i]))
+            return false;
+    return true;
 }
 
 bool route_names_are_remote(const struct route *r)
 {
     const struct plan *plan = session_plan();
-    const struct vd_hop *last;
 
     if (r->action == PLAN_REFUSE)
         return true; /* nobody needs to know */
     if (r->action == PLAN_DIRECT)
         return false;
-    last = plan_hops(plan) + r->chain->hops[r->chain->count - 1];
-    if (!vd_hop_takes_names(last))
+    if (!takes_names(r->chain))
         return false;
     return r->rule || plan->dns != PLAN_DNS_LOCAL;
 }

@@ -48,7 +48,9 @@ static bool header_is_sound(const struct session_header *h, uint64_t size)
            h->names_at % SESSION_PAGE == 0 && h->plan_at < h->names_at &&
            h->names_len == SESSION_NAMES_LEN && h->book_len == SESSION_BOOK_LEN &&
            h->sockets_len == SESSION_SOCKETS_LEN && h->book_at == h->names_at + h->names_len &&
-           h->sockets_at == h->book_at + h->book_len && h->sockets_at + h->sockets_len <= size;
+           h->sockets_at == h->book_at + h->book_len && h->assocs_len == SESSION_ASSOCS_LEN &&
+           h->assocs_at == h->sockets_at + h->sockets_len && h->hops_at == h->assocs_at + h->assocs_len &&
+           h->hops_len == SESSION_HOPS_LEN && size == h->hops_at + h->hops_len + SESSION_AUDIT_LEN;
 }
 
 static const char *map(int fd, uint64_t size)
@@ -111,7 +113,8 @@ enum session_state session_attach(const char *path, const char **why)
 
 enum session_state session_adopt(const struct plan *plan, const char **why)
 {
-    size_t size = SESSION_NAMES_LEN + SESSION_BOOK_LEN + SESSION_SOCKETS_LEN + SESSION_HOPS_LEN;
+    size_t size = SESSION_NAMES_LEN + SESSION_BOOK_LEN + SESSION_SOCKETS_LEN + SESSION_ASSOCS_LEN +
+                  SESSION_HOPS_LEN + SESSION_AUDIT_LEN;
     void *tables =
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
@@ -143,6 +146,21 @@ void *session_book(void)
 void *session_sockets(void)
 {
     return session.tables + SESSION_NAMES_LEN + SESSION_BOOK_LEN;
+}
+
+void *session_assocs(void)
+{
+    return (uint8_t *)session_sockets() + SESSION_SOCKETS_LEN;
+}
+
+void *session_hops(void)
+{
+    return (uint8_t *)session_assocs() + SESSION_ASSOCS_LEN;
+}
+
+void *session_audit(void)
+{
+    return (uint8_t *)session_hops() + SESSION_HOPS_LEN;
 }
 
 /* Allocating by the file needs a descriptor of it for a moment, and only where the kernel cannot

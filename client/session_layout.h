@@ -1,7 +1,7 @@
 /*
  * session_layout: where what lies in a session file.
  *
- *     header | plan | names | book | sockets | hops
+ *     header | plan | names | book | sockets | assocs | hops | audit
  *
  * The plan follows the header, mostly on the same page; every table begins on a page of its own,
  * with a page of counters and locks, then its bucket heads, then its records. The file is as long
@@ -22,7 +22,7 @@
 #define SESSION_MAGIC "viaduct" /* with its NUL: 8 bytes */
 
 enum {
-    SESSION_VERSION = 2,
+    SESSION_VERSION = 3,
     SESSION_PAGE = 4096,
     SESSION_PLAN_AT = 64,
     SESSION_BUCKETS = 4096, /* heads of 4 bytes each, in names and in book */
@@ -36,9 +36,15 @@ enum {
     /* what is known of sockets, by cookie; no heads */
     SESSION_SOCKETS_MAX = 32768,
     SESSION_SOCKET_SIZE = 128,
+    /* associations of datagram sockets, by cookie; no heads */
+    SESSION_ASSOCS_MAX = 4096,
+    SESSION_ASSOC_SIZE = 1024,
     /* what was learned of each hop of the plan; no heads */
     SESSION_HOPS_MAX = 4096,
-    SESSION_HOP_SIZE = 64
+    SESSION_HOP_SIZE = 64,
+    /* what became of each target and name, for --audit; no heads */
+    SESSION_AUDIT_MAX = 4096,
+    SESSION_AUDIT_SIZE = 320
 };
 
 /* From the first byte of a table to its bucket heads, and to its records. */
@@ -52,14 +58,18 @@ enum {
     SESSION_NAMES_LEN = SESSION_HASHED_RECORDS_AT + SESSION_NAMES_MAX * SESSION_NAME_SIZE,
     SESSION_BOOK_LEN = SESSION_HASHED_RECORDS_AT + SESSION_BOOK_MAX * SESSION_BOOK_SIZE,
     SESSION_SOCKETS_LEN = SESSION_PLAIN_RECORDS_AT + SESSION_SOCKETS_MAX * SESSION_SOCKET_SIZE,
-    SESSION_HOPS_LEN = SESSION_PLAIN_RECORDS_AT + SESSION_HOPS_MAX * SESSION_HOP_SIZE
+    SESSION_ASSOCS_LEN = SESSION_PLAIN_RECORDS_AT + SESSION_ASSOCS_MAX * SESSION_ASSOC_SIZE,
+    SESSION_HOPS_LEN = SESSION_PLAIN_RECORDS_AT + SESSION_HOPS_MAX * SESSION_HOP_SIZE,
+    SESSION_AUDIT_LEN = SESSION_PLAIN_RECORDS_AT + SESSION_AUDIT_MAX * SESSION_AUDIT_SIZE
 };
 static_assert(SESSION_NAMES_LEN % SESSION_PAGE == 0, "parts end on a page");
 static_assert(SESSION_BOOK_LEN % SESSION_PAGE == 0, "parts end on a page");
 static_assert(SESSION_SOCKETS_LEN % SESSION_PAGE == 0, "parts end on a page");
+static_assert(SESSION_ASSOCS_LEN % SESSION_PAGE == 0, "parts end on a page");
 static_assert(SESSION_HOPS_LEN % SESSION_PAGE == 0, "parts end on a page");
+static_assert(SESSION_AUDIT_LEN % SESSION_PAGE == 0, "parts end on a page");
 
-/* The first bytes of the file. Offsets count from there. */
+/* The first bytes of the file. Offsets count from there. The audit lies at the file's end. */
 struct session_header {
     char magic[8];              /* SESSION_MAGIC */
     uint32_t version;           /* SESSION_VERSION: another one is refused */
@@ -68,9 +78,10 @@ struct session_header {
     uint32_t names_at, names_len;
     uint32_t book_at, book_len;
     uint32_t sockets_at, sockets_len;
+    uint32_t assocs_at, assocs_len;
     uint32_t hops_at, hops_len;
 };
 static_assert(sizeof(struct session_header) <= SESSION_PLAN_AT, "the header has room");
-static_assert(sizeof(struct session_header) == 56, "the same for 32-bit and 64-bit processes");
+static_assert(sizeof(struct session_header) == 64, "the same for 32-bit and 64-bit processes");
 
 #endif

@@ -72,9 +72,11 @@ static struct session_header layout(const struct plan *plan)
     h.book_len = SESSION_BOOK_LEN;
     h.sockets_at = h.book_at + h.book_len;
     h.sockets_len = SESSION_SOCKETS_LEN;
-    h.hops_at = h.sockets_at + h.sockets_len;
+    h.assocs_at = h.sockets_at + h.sockets_len;
+    h.assocs_len = SESSION_ASSOCS_LEN;
+    h.hops_at = h.assocs_at + h.assocs_len;
     h.hops_len = SESSION_HOPS_LEN;
-    h.size = h.hops_at + h.hops_len;
+    h.size = h.hops_at + h.hops_len + SESSION_AUDIT_LEN;
     return h;
 }
 

@@ -11,20 +11,28 @@
 #include <netinet/in.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "client/session_layout.h"
 #include "client/session_tables.h"
 #include "client/sys.h"
 
+enum { ASKED = 1, OPENED = 2, SHUT = 4, OWN = 8 };
+
 struct entry {
     uint64_t cookie;
-    uint32_t turn; /* when it was written: the order decides who goes first */
+    uint32_t turn; /* when it was written or used: the order decides who goes first */
     uint32_t len;
-    uint32_t denied;
+    uint8_t kind; /* enum sockets_kind */
+    uint8_t flags;
+    uint16_t headers;
     uint32_t bound_len;
     uint8_t target[sizeof(struct sockaddr_in6)];
-    uint8_t bound[sizeof(struct sockaddr_in6)];
-    uint8_t zero[SESSION_SOCKET_SIZE - 24 - 2 * sizeof(struct sockaddr_in6)];
+    union {
+        uint8_t bound[sizeof(struct sockaddr_in6)]; /* streams, SOCKETS_CARRIED */
+        uint32_t notes[SOCKETS_NOTES / 4];          /* SOCKETS_LOOSE */
+        uint8_t all[SESSION_SOCKET_SIZE - 24 - sizeof(struct sockaddr_in6)];
+    } u;
 };
 static_assert(sizeof(struct entry) == SESSION_SOCKET_SIZE, "an entry fits its place");
 
@@ -51,7 +59,10 @@ static uint8_t *records(void)
 /* What stands in the table's first page. */
 struct head {
     uint32_t turn;
-    uint32_t options; /* some socket of the session has one of those of sockets_note_option */
+    uint32_t options;   /* some socket of the session has one of those of sockets_note_option */
+    uint32_t datagrams; /* some socket of the session is a datagram socket in our care */
+    uint32_t passed;    /* a datagram socket was passed from one process to another */
+    uint32_t secret[SOCKETS_SECRET / 4]; /* 0: not made yet */
 };
 
 static struct head *head(void)
@@ -139,7 +150,8 @@ static struct entry *make_room(uint64_t cookie)
     return oldest;
 }
 
-static void put(uint64_t cookie, const struct sockaddr *target, socklen_t len, bool denied)
+static void put(uint64_t cookie, const struct sockaddr *target, socklen_t len,
+                enum sockets_kind kind)
 {
     struct entry *e = cookie ? find(cookie) : NULL;
 
@@ -153,33 +165,19 @@ static void put(uint64_t cookie, const struct sockaddr *target, socklen_t len, b
     __atomic_thread_fence(__ATOMIC_RELEASE);
     e->turn = __atomic_add_fetch(&head()->turn, 1, __ATOMIC_RELAXED);
     e->len = len;
-    e->denied = denied;
+    e->kind = (uint8_t)kind;
+    e->flags = 0;
+    e->headers = 0;
     e->bound_len = 0;
-    memcpy(e->target, target, len);
+    memset(&e->u, 0, sizeof e->u);
+    if (len)
+        memcpy(e->target, target, len);
     __atomic_store_n(&e->cookie, cookie, __ATOMIC_RELEASE);
 }
 
 void sockets_put(uint64_t cookie, const struct sockaddr *target, socklen_t len)
 {
-    put(cookie, target, len, false);
-}
-
-static bool any_denied;
-
-void sockets_deny(uint64_t cookie, const struct sockaddr *target, socklen_t len)
-{
-    put(cookie, target, len, true);
-    __atomic_store_n(&any_denied, true, __ATOMIC_RELAXED);
-}
-
-bool sockets_is_denied(int fd)
-{
-    const struct entry *e;
-
-    if (!__atomic_load_n(&any_denied, __ATOMIC_RELAXED))
-        return false;
-    e = find(sockets_cookie(fd));
-    return e && e->denied;
+    put(cookie, target, len, SOCKETS_STREAM);
 }
 
 /* Copies an address out of an entry that may be written anew meanwhile. */
@@ -193,6 +191,154 @@ static socklen_t copy_out(const struct entry *e, uint64_t cookie, struct sockadd
     return __atomic_load_n(&e->cookie, __ATOMIC_RELAXED) == cookie ? len : 0;
 }
 
+/* --- datagrams ------------------------------------------------------------------------------- */
+
+static const uint32_t nobody_looked = 1, there_is_no_session = 0;
+const uint32_t *sockets_datagrams = &nobody_looked;
+
+bool sockets_look_for_datagrams(void)
+{
+    const struct head *h = head();
+
+    if (h)
+        __atomic_store_n(&sockets_datagrams, &h->datagrams, __ATOMIC_RELAXED);
+    else if (session_state() == SESSION_BROKEN)
+        __atomic_store_n(&sockets_datagrams, &there_is_no_session, __ATOMIC_RELAXED);
+    return sockets_any_datagrams();
+}
+
+void sockets_put_datagram(uint64_t cookie, enum sockets_kind kind, const struct sockaddr *target,
+                          socklen_t len)
+{
+    struct head *h = head();
+
+    put(cookie, target, len, kind);
+    if (h && kind != SOCKETS_DIRECT)
+        __atomic_store_n(&h->datagrams, 1, __ATOMIC_RELAXED);
+}
+
+void sockets_get_datagram(struct sockets_datagram *d)
+{
+    struct entry *e = find(d->cookie);
+    uint32_t turn;
+
+    d->kind = SOCKETS_UNKNOWN;
+    d->len = 0;
+    if (!e)
+        return;
+    turn = __atomic_load_n(&head()->turn, __ATOMIC_RELAXED);
+    if (e->turn != turn)
+        __atomic_store_n(&e->turn, turn, __ATOMIC_RELAXED);
+    d->asked = e->flags & ASKED;
+    d->opened = e->flags & OPENED;
+    d->shut = e->flags & SHUT;
+    d->headers = e->headers;
+    d->len = e->len <= sizeof e->target ? e->len : 0;
+    memcpy(&d->target, e->target, d->len);
+    d->kind = (enum sockets_kind)e->kind;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&e->cookie, __ATOMIC_RELAXED) != d->cookie)
+        d->kind = SOCKETS_UNKNOWN;
+}
+
+static void note(uint64_t cookie, uint8_t flag)
+{
+    struct entry *e = find(cookie);
+
+    if (e)
+        __atomic_fetch_or(&e->flags, flag, __ATOMIC_RELAXED);
+}
+
+void sockets_note_asked(uint64_t cookie)
+{
+    note(cookie, ASKED);
+}
+
+void sockets_note_opened(uint64_t cookie)
+{
+    note(cookie, OPENED);
+}
+
+void sockets_note_shut(uint64_t cookie)
+{
+    note(cookie, SHUT);
+}
+
+void sockets_note_headers(uint64_t cookie, uint16_t headers)
+{
+    struct entry *e = find(cookie);
+
+    if (e)
+        __atomic_store_n(&e->headers, headers, __ATOMIC_RELAXED);
+}
+
+void sockets_put_own(uint64_t cookie, const struct sockaddr *own, socklen_t len)
+{
+    struct entry *e = find(cookie);
+
+    if (!e || len > sizeof e->u.bound || e->kind != SOCKETS_CARRIED)
+        return;
+    memcpy(e->u.bound, own, len);
+    note(cookie, OWN);
+}
+
+bool sockets_get_own(uint64_t cookie, struct sockaddr_storage *own)
+{
+    const struct entry *e = find(cookie);
+
+    return e && e->kind == SOCKETS_CARRIED && e->flags & OWN &&
+           copy_out(e, cookie, own, e->u.bound, sizeof e->u.bound);
+}
+
+void *sockets_notes(uint64_t cookie)
+{
+    struct entry *e = find(cookie);
+
+    return e && e->kind == SOCKETS_LOOSE ? e->u.notes : NULL;
+}
+
+void sockets_note_passed(void)
+{
+    struct head *h = head();
+
+    if (h)
+        __atomic_store_n(&h->passed, 1, __ATOMIC_RELAXED);
+}
+
+bool sockets_have_passed(void)
+{
+    const struct head *h = head();
+
+    return h && __atomic_load_n(&h->passed, __ATOMIC_RELAXED);
+}
+
+/* Word by word, so that whoever makes it at the same time ends with the same bytes. */
+bool sockets_secret(uint8_t secret[SOCKETS_SECRET])
+{
+    struct head *h = head();
+    uint32_t made[SOCKETS_SECRET / 4];
+    int saved = errno;
+
+    if (!h)
+        return false;
+    if (!__atomic_load_n(&h->secret[SOCKETS_SECRET / 4 - 1], __ATOMIC_ACQUIRE)) {
+        if (getrandom(made, sizeof made, GRND_NONBLOCK) != sizeof made) {
+            errno = saved;
+            return false;
+        }
+        for (size_t i = 0; i < SOCKETS_SECRET / 4; i++) {
+            uint32_t none = 0;
+
+            __atomic_compare_exchange_n(&h->secret[i], &none, made[i] | 1, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE);
+        }
+    }
+    memcpy(secret, h->secret, SOCKETS_SECRET);
+    return true;
+}
+
+/* --- addresses ------------------------------------------------------------------------------- */
+
 socklen_t sockets_get(uint64_t cookie, struct sockaddr_storage *target)
 {
     const struct entry *e = find(cookie);
@@ -204,9 +350,9 @@ void sockets_put_bound(uint64_t cookie, const struct sockaddr *bound, socklen_t 
 {
     struct entry *e = find(cookie);
 
-    if (!e || len > sizeof e->bound)
+    if (!e || len > sizeof e->u.bound || e->kind != SOCKETS_STREAM)
         return;
-    memcpy(e->bound, bound, len);
+    memcpy(e->u.bound, bound, len);
     __atomic_store_n(&e->bound_len, len, __ATOMIC_RELEASE);
 }
 
@@ -215,7 +361,7 @@ socklen_t sockets_get_bound(uint64_t cookie, struct sockaddr_storage *bound)
     const struct entry *e = find(cookie);
     uint32_t len = e ? __atomic_load_n(&e->bound_len, __ATOMIC_ACQUIRE) : 0;
 
-    return len ? copy_out(e, cookie, bound, e->bound, len) : 0;
+    return len ? copy_out(e, cookie, bound, e->u.bound, len) : 0;
 }
 
 void sockets_drop(uint64_t cookie)

@@ -16,12 +16,15 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/mount.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <unistd.h>
 #include <wordexp.h>
 
 /* SYS(return type, name, parameters, arguments) */
@@ -29,6 +32,12 @@
     SYS(int, connect, (int fd, const struct sockaddr *addr, socklen_t len), (fd, addr, len))       \
     SYS(int, socket, (int domain, int type, int protocol), (domain, type, protocol))               \
     SYS(int, close, (int fd), (fd))                                                                \
+    SYS(int, bind, (int fd, const struct sockaddr *addr, socklen_t len), (fd, addr, len))          \
+    SYS(int, listen, (int fd, int backlog), (fd, backlog))                                         \
+    SYS(int, accept, (int fd, struct sockaddr *addr, socklen_t *len), (fd, addr, len))             \
+    SYS(int, accept4, (int fd, struct sockaddr *addr, socklen_t *len, int flags),                  \
+        (fd, addr, len, flags))                                                                    \
+    SYS(int, getsockname, (int fd, struct sockaddr *addr, socklen_t *len), (fd, addr, len))        \
     SYS(int, getpeername, (int fd, struct sockaddr *addr, socklen_t *len), (fd, addr, len))        \
     SYS(int, getsockopt, (int fd, int level, int name, void *value, socklen_t *len),               \
         (fd, level, name, value, len))                                                             \
@@ -129,6 +138,21 @@
          int len),                                                                                 \
         (state, query, query_len, answer, len))                                                    \
     SYS(int, wordexp, (const char *words, wordexp_t *result, int flags), (words, result, flags))   \
+    SYS(int, mount,                                                                                \
+        (const char *source, const char *target, const char *type, unsigned long flags,            \
+         const void *data),                                                                        \
+        (source, target, type, flags, data))                                                       \
+    SYS(struct netent *, getnetbyname, (const char *name), (name))                                 \
+    SYS(struct netent *, getnetbyaddr, (uint32_t net, int family), (net, family))                  \
+    SYS(int, getnetbyname_r,                                                                       \
+        (const char *name, struct netent *entry, char *buf, size_t len, struct netent **result,    \
+         int *error),                                                                              \
+        (name, entry, buf, len, result, error))                                                    \
+    SYS(int, getnetbyaddr_r,                                                                       \
+        (uint32_t net, int family, struct netent *entry, char *buf, size_t len,                    \
+         struct netent **result, int *error),                                                      \
+        (net, family, entry, buf, len, result, error))                                             \
+    SYS(long, gethostid, (void), ())                                                               \
     SYS(void *, dlopen, (const char *path, int mode), (path, mode))                                \
     SYS(void *, dlmopen, (Lmid_t space, const char *path, int mode), (space, path, mode))          \
     SYS(ssize_t, write, (int fd, const void *data, size_t len), (fd, data, len))                   \

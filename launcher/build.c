@@ -30,7 +30,8 @@ static_assert(PLAN_STRICT == (int)VD_MODE_STRICT && PLAN_DYNAMIC == (int)VD_MODE
 static_assert(PLAN_DNS_AUTO == (int)VD_DNS_AUTO && PLAN_DNS_REMOTE == (int)VD_DNS_REMOTE &&
                   PLAN_DNS_LOCAL == (int)VD_DNS_LOCAL && PLAN_DNS_CHAIN == (int)VD_DNS_CHAIN,
               "the same order");
-static_assert(PLAN_UDP_DENY == (int)VD_UDP_DENY && PLAN_UDP_DIRECT == (int)VD_UDP_DIRECT,
+static_assert(PLAN_UDP_AUTO == (int)VD_UDP_AUTO && PLAN_UDP_PROXY == (int)VD_UDP_PROXY &&
+                  PLAN_UDP_DENY == (int)VD_UDP_DENY && PLAN_UDP_DIRECT == (int)VD_UDP_DIRECT,
               "the same order");
 static_assert(PLAN_CHAIN == (int)VD_RULE_CHAIN && PLAN_DIRECT == (int)VD_RULE_DIRECT &&
                   PLAN_REFUSE == (int)VD_RULE_REFUSE,
@@ -103,9 +104,11 @@ static uint16_t chain_index(struct build *b, const char *title)
     chain->pick = (uint8_t)from->pick;
     chain->count = (uint8_t)from->hop_count;
     memcpy(hops, from->hops, from->hop_count * sizeof *hops);
+    bool any_order = from->mode != VD_MODE_STRICT; /* each may come to be the first, or the last */
     if (b->effective->conf.dns == VD_DNS_REMOTE)
-        take_names(&hops[from->hop_count - 1]);
-    resolve_hops(title, hops, from->hop_count);
+        for (size_t i = any_order ? 0 : from->hop_count - 1; i < from->hop_count; i++)
+            take_names(&hops[i]);
+    resolve_hops(title, hops, from->hop_count, any_order);
     for (size_t i = 0; i < from->hop_count; i++)
         chain->hops[i] = b->head.hop_count++;
     return b->head.chain_count++;
@@ -135,6 +138,7 @@ static void add_rules(struct build *b)
         const struct vd_conf_rule *from = &c->rules[i];
         struct plan_rule *rule = add_rule(b, from->title, from->match, from->match_count);
         rule->action = (uint8_t)from->action;
+        rule->listen = (uint8_t)from->listen;
         rule->chain = from->action == VD_RULE_CHAIN ? chain_index(b, from->chain) : 0;
     }
     if (c->bypass_count > 0)
@@ -184,8 +188,10 @@ static void set_head(struct build *b, const struct options *o)
 
     head->dns = (uint8_t)c->dns;
     head->udp = (uint8_t)c->udp;
+    head->listen = (uint8_t)c->listen;
     head->verbosity = (uint8_t)o->verbosity;
     head->log_json = o->log_json;
+    head->audit = o->audit;
     head->timeout_ms = c->timeout_ms;
     set_stderr(head);
     set_log(head, o->log);

@@ -222,29 +222,53 @@ static void choose_chain(struct effective *e, const struct options *o)
 
 /* --- what this version serves ---------------------------------------------------------------- */
 
-static bool is_used(const struct effective *e, const char *title)
+/* `proxy` promises that datagrams go through the chain; `auto` sees. */
+static void refuse_without_udp(const struct effective *e)
 {
-    for (size_t i = 0; i < e->conf.rule_count; i++)
-        if (e->conf.rules[i].action == VD_RULE_CHAIN && !strcmp(e->conf.rules[i].chain, title))
-            return true;
-    return !strcmp(e->chain, title);
+    const struct vd_conf_chain *chain = vd_conf_client_chain(&e->conf, e->chain);
+    char url[VD_ENDPOINT_TEXT + 32];
+    struct vd_out out = vd_out_over(url, sizeof url);
+
+    for (size_t i = 0; i < chain->hop_count; i++) {
+        const struct vd_hop *hop = &chain->hops[i];
+
+        if ((hop->scheme == VD_SOCKS5 || hop->scheme == VD_SOCKS5H) && hop->unix_len == 0)
+            continue;
+        vd_url_print(&out, hop);
+        say_die(EXIT_OWN,
+                "UDP mode `proxy`: hop %zu of chain `%s` (%s) does not carry UDP, only SOCKS5 "
+                "does; allowed: auto, deny, direct",
+                i + 1, chain->title, vd_out_string(&out));
+    }
 }
 
 static void refuse_unserved(const struct effective *e)
 {
     const struct vd_conf_client *c = &e->conf;
 
-    for (size_t i = 0; i < c->chain_count; i++)
-        if (c->chains[i].mode != VD_MODE_STRICT && is_used(e, c->chains[i].title))
-            say_die(EXIT_OWN,
-                    "chain `%s`: mode `%s` is not served by this version; allowed: strict",
-                    c->chains[i].title, vd_conf_modes[c->chains[i].mode]);
     if (c->dns == VD_DNS_CHAIN)
         say_die(EXIT_OWN, "DNS mode `chain` (DNS over TCP through the chain) is not served by this "
                           "version; allowed: remote, local");
     if (c->udp == VD_UDP_PROXY)
-        say_die(EXIT_OWN, "UDP mode `proxy`: UDP is not carried yet by this version; allowed: "
-                          "deny, direct");
+        refuse_without_udp(e);
+}
+
+/* -m and -n are for the chain in use. */
+static void set_mode(struct vd_conf_chain *chain, const struct options *o)
+{
+    if (o->has_mode)
+        chain->mode = o->mode;
+    if (o->pick && chain->mode < VD_MODE_RANDOM)
+        say_die(EXIT_OWN,
+                "-n: it has no meaning in mode `%s`; allowed: with random, round_robin, failover",
+                vd_conf_modes[chain->mode]);
+    if (o->pick > chain->hop_count)
+        say_die(EXIT_OWN, "-n: chain `%s` has %zu hops; allowed: 1 to %zu", chain->title,
+                chain->hop_count, chain->hop_count);
+    if (o->pick)
+        chain->pick = o->pick;
+    if (chain->mode < VD_MODE_RANDOM)
+        chain->pick = 0;
 }
 
 void effective_make(struct effective *e, const struct options *o)
@@ -253,8 +277,7 @@ void effective_make(struct effective *e, const struct options *o)
     read_file(e, o);
     merge_bypass(&e->conf, o);
     choose_chain(e, o);
-    if (o->has_mode)
-        vd_conf_client_chain(&e->conf, e->chain)->mode = VD_MODE_STRICT;
+    set_mode(vd_conf_client_chain(&e->conf, e->chain), o);
     if (o->has_dns)
         e->conf.dns = o->dns;
     if (o->has_udp)
@@ -264,8 +287,8 @@ void effective_make(struct effective *e, const struct options *o)
     if (!e->conf.timeout_ms)
         e->conf.timeout_ms = TIMEOUT_MS;
     refuse_unserved(e);
-    if (e->conf.udp == VD_UDP_AUTO)
-        e->conf.udp = VD_UDP_DENY;
+    if (e->conf.listen == VD_LISTEN_UNSAID)
+        e->conf.listen = VD_LISTEN_AUTO;
 }
 
 void effective_print(const struct effective *e)

@@ -2,8 +2,8 @@
  * viaduct: runs a command with its connections sent through a chain of proxies.
  *
  * options -> effective configuration -> the command's file and whether it can be carried -> plan ->
- * session file -> exec. Whatever is wrong ends the launcher before the command starts: it never
- * runs unproxied.
+ * session file -> exec (with --audit: fork, then exec in the child). Whatever is wrong ends the
+ * launcher before the command starts: it never runs unproxied.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,12 +12,14 @@
 #include <unistd.h>
 
 #include "client/session.h"
+#include "launcher/audit.h"
 #include "launcher/build.h"
 #include "launcher/effective.h"
 #include "launcher/find.h"
 #include "launcher/judge.h"
 #include "launcher/options.h"
 #include "launcher/parts.h"
+#include "launcher/probe.h"
 #include "launcher/run.h"
 #include "launcher/say.h"
 
@@ -33,11 +35,10 @@ static void setup_say(const struct options *o)
     say_setup((enum plan_verbosity)o->verbosity, fd, o->log_json);
 }
 
-static void make_session(struct plan *plan, char path[SESSION_PATH_MAX])
+static void make_session(const struct plan *plan, char path[SESSION_PATH_MAX])
 {
     session_sweep();
     int error = session_make(plan, path);
-    free(plan);
     if (error)
         say_die(EXIT_OWN, "the session file in /dev/shm: %s", strerror(error));
 }
@@ -47,6 +48,7 @@ int main(int argc, char **argv)
     static struct options options;
     static struct effective effective;
     struct found found;
+    struct plan *plan;
     char library[PATH_MAX], session[SESSION_PATH_MAX];
 
     (void)argc;
@@ -65,8 +67,13 @@ int main(int argc, char **argv)
     find_command(&found, options.command[0]);
     judge_command(&found);
     parts_library(library);
-    make_session(build_plan(&effective, &options), session);
+    plan = build_plan(&effective, &options);
+    probe_recall(plan);
+    make_session(plan, session);
+    probe_start(plan, session);
     if (!options.keep_proxy_env)
         run_scrub_environment();
+    if (options.audit)
+        audit_stay(plan, session, argv);
     run_command(&found, options.command, library, session);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conf/import.h"
 #include "conf/value.h"
 #include "launcher/say.h"
 
@@ -42,9 +43,17 @@ static void set_mode(struct options *o, char *value)
 
     if (mode < 0)
         die_of("-m", error);
-    if (mode != VD_MODE_STRICT)
-        say_die(EXIT_OWN, "-m: mode `%s` is not served by this version; allowed: strict", value);
     o->has_mode = true;
+    o->mode = (enum vd_conf_mode)mode;
+}
+
+static void set_pick(struct options *o, char *value)
+{
+    int64_t pick = vd_uint_read(value, strlen(value), VD_HOPS_MAX);
+
+    if (pick < 1)
+        say_die(EXIT_OWN, "-n: `%s` is no number of hops; allowed: 1 to %d", value, VD_HOPS_MAX);
+    o->pick = (uint32_t)pick;
 }
 
 static void set_dns(struct options *o, char *value)
@@ -135,10 +144,26 @@ static void set_keep_proxy_env(struct options *o, char *value)
     o->keep_proxy_env = true;
 }
 
+static void set_audit(struct options *o, char *value)
+{
+    (void)value;
+    o->audit = true;
+}
+
 static void show_version(struct options *o, char *value)
 {
     (void)o, (void)value;
     puts("viaduct " VIADUCT_VERSION);
+    exit(fflush(stdout) ? EXIT_OWN : 0);
+}
+
+static void show_import(struct options *o, char *value)
+{
+    char *error = NULL;
+
+    (void)o;
+    if (vd_conf_import(stdout, value, &error) < 0)
+        die_of("--import", error);
     exit(fflush(stdout) ? EXIT_OWN : 0);
 }
 
@@ -154,20 +179,28 @@ static const struct option {
     {'x', "proxy", "URL", "one hop; repeat for a chain, in order", set_proxy},
     {'f', "config", "FILE", "configuration instead of the files searched for", set_config},
     {'c', "chain", "NAME", "a chain of the configuration other than `default`", set_chain},
-    {'m', "mode", "MODE", "strict: all hops, in order", set_mode},
+    {'m', "mode", "MODE",
+     "strict (default): all hops, in order; dynamic: without\n"
+     "dead ones; random, round_robin, failover: -n of them",
+     set_mode},
+    {'n', "pick", "N", "how many hops the last three modes take (default 1)", set_pick},
     {'d', "dns", "MODE", "remote or local; default: what the last hop's scheme says", set_dns},
     {'b', "bypass", "RULE",
      "direct for an address, CIDR, host or *.suffix, each with\n"
      "optional :port; `none` clears the default (loopback)",
      set_bypass},
-    {0, "udp", "MODE", "deny (default) or direct", set_udp},
+    {0, "udp", "MODE", "auto (default), proxy, deny or direct", set_udp},
     {'t', "timeout", "SECONDS", "for the whole handshake of a connection (default 30)",
      set_timeout},
     {'q', "quiet", NULL, "say nothing", set_quiet},
     {'v', "verbose", NULL, "one line per connection; -vv: one per hop", set_verbose},
     {0, "log", "FILE", "where to say it (default: the standard error)", set_log},
     {0, "log-format", "FORMAT", "text or json", set_log_format},
+    {0, "audit", NULL, "tell afterwards what was proxied, direct, refused, resolved where",
+     set_audit},
     {0, "print-config", NULL, "print the effective configuration and end", set_print_config},
+    {0, "import", "FILE", "print a proxychains, torsocks or tsocks.conf as viaduct.conf",
+     show_import},
     {0, "keep-proxy-env", NULL, "leave http_proxy and the like to the command", set_keep_proxy_env},
     {'V', "version", NULL, "print the version and end", show_version},
     {'h', "help", NULL, "print this and end", show_help},

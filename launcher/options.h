@@ -18,13 +18,15 @@ struct options {
     struct vd_pattern *bypass;
     size_t bypass_count;
     bool clear_bypass; /* -b none: only what -b gave after it holds */
-    bool has_mode;     /* -m strict */
+    bool has_mode;     /* -m */
+    enum vd_conf_mode mode;
+    uint32_t pick; /* -n; 0: not given */
     bool has_dns, has_udp;
     enum vd_conf_dns dns;
     enum vd_conf_udp udp;
     uint32_t timeout_ms; /* 0: not given */
     int verbosity;       /* enum plan_verbosity */
-    bool log_json, print_config, keep_proxy_env;
+    bool log_json, print_config, keep_proxy_env, audit;
     char **command; /* ends with NULL; empty: none was given */
 };
 

@@ -132,21 +132,34 @@ static bool has_ipv4(const struct vd_hop *hop)
     return false;
 }
 
-void resolve_hops(const char *chain, struct vd_hop *hops, size_t count)
+static bool any_is_socks4(const struct vd_hop *hops, size_t count)
 {
+    for (size_t i = 0; i < count; i++)
+        if (!carries_ipv6(&hops[i]))
+            return true;
+    return false;
+}
+
+void resolve_hops(const char *chain, struct vd_hop *hops, size_t count, bool any_order)
+{
+    bool ipv4_only = any_order && count > 1 && any_is_socks4(hops, count);
+
     for (size_t i = 0; i < count; i++) {
         struct vd_hop *hop = &hops[i];
-        const struct vd_hop *before = i > 0 ? &hops[i - 1] : NULL;
+        const struct vd_hop *before = i > 0 && !any_order ? &hops[i - 1] : NULL;
         struct place place = {chain, i + 1, hop};
         bool is_name = vd_endpoint_is_name(&hop->at);
 
         if (is_name && (!before || !vd_hop_takes_names(before)))
             ask_system(&place, hop);
-        if (before && !carries_ipv6(before))
+        if (ipv4_only || (before && !carries_ipv6(before)))
             keep_ipv4(hop);
         if (hop->addr_count == 0 && !(is_name && before && vd_hop_takes_names(before)))
             die_of(&place,
-                   "it has IPv6 addresses only, which the SOCKS4 hop before it cannot carry");
+                   ipv4_only ? "it has IPv6 addresses only, which a SOCKS4 hop before it could not "
+                               "carry"
+                             : "it has IPv6 addresses only, which the SOCKS4 hop before it cannot "
+                               "carry");
     }
     if (!has_ipv4(&hops[0]))
         say_note("chain `%s`: hop 1 has IPv6 addresses only; IPv4 sockets are refused", chain);

@@ -24,6 +24,16 @@ void say_setup(enum plan_verbosity verbosity, int log_fd, bool json)
     say.json = json;
 }
 
+int say_fd(void)
+{
+    return say.fd;
+}
+
+bool say_is_json(void)
+{
+    return say.json;
+}
+
 /* In the manner of the library's lines. */
 static void write_json(struct vd_out *out, const char *text)
 {

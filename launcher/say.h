@@ -15,6 +15,10 @@ enum { EXIT_OWN = 125, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
  * launcher always go to the standard error too. */
 void say_setup(enum plan_verbosity verbosity, int log_fd, bool json);
 
+/* Where lines go to, and whether they are JSON. */
+int say_fd(void);
+bool say_is_json(void);
+
 #define SAY_FORMAT(n) __attribute__((format(printf, n, (n) + 1)))
 void say_die(int status, const char *format, ...) SAY_FORMAT(2) __attribute__((noreturn));
 void say_warning(const char *format, ...) SAY_FORMAT(1); /* unless quiet */

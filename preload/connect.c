@@ -7,14 +7,16 @@
 #include <sys/time.h>
 
 #include "client/addr.h"
+#include "client/audit.h"
 #include "client/lookup.h"
+#include "client/nameservers.h"
 #include "client/pending.h"
 #include "client/say.h"
 #include "client/sockets.h"
-#include "preload/hook.h"
+#include "preload/datagram.h"
 #include "proto/err.h"
 
-enum { DNS_PORT = 53 };
+enum { DNS_PORT = 53, DNS_OVER_TLS_PORT = 853 };
 
 int hook_fail(int number)
 {
@@ -28,6 +30,17 @@ bool hook_is_inet(const struct sockaddr *addr, socklen_t len)
            (addr->sa_family == AF_INET || addr->sa_family == AF_INET6);
 }
 
+/* A TCP socket may have become one of AF_SMC, which takes addresses of INET. */
+static enum carries without_protocol(int fd)
+{
+    int domain = 0;
+    socklen_t len = sizeof domain;
+
+    if (sys.getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 || domain != AF_SMC)
+        return CARRIES_NOTHING_OF_OURS;
+    return CARRIES_OTHER;
+}
+
 enum carries hook_carries(int fd)
 {
     int protocol = 0;
@@ -37,7 +50,7 @@ enum carries hook_carries(int fd)
         return CARRIES_NOTHING_OF_OURS;
     switch (protocol) {
     case 0:
-        return CARRIES_NOTHING_OF_OURS;
+        return without_protocol(fd);
     case IPPROTO_TCP:
     case IPPROTO_MPTCP:
         return CARRIES_STREAM;
@@ -61,6 +74,22 @@ static void say_direct(const struct target *t)
     say(PLAN_CONNECTIONS, &t->at, vd_out_string(&out));
 }
 
+void hook_audit_direct(const struct target *t, enum audit_kind kind)
+{
+    bool is_dns = t->at.port == DNS_PORT || t->at.port == DNS_OVER_TLS_PORT;
+
+    if (!audit_is_on())
+        return;
+    audit_add(kind, AUDIT_DIRECT, &t->at, &t->route, 0, 0);
+    if (is_dns && vd_ip_class(&t->at.ip) != VD_CLASS_LOOPBACK && !lookup_may_query(NULL))
+        audit_count(AUDIT_LEFT);
+}
+
+static int errno_of_refusal(int err)
+{
+    return err == -VD_ERR_RULE || err == -VD_ERR_DENIED ? EACCES : ENETUNREACH;
+}
+
 static int refuse(const struct target *t, int err)
 {
     char text[PLAN_TITLE_MAX + 96];
@@ -79,7 +108,9 @@ static int refuse(const struct target *t, int err)
         vd_out_text(&out, t->route.rule ? t->route.rule->title : "");
     }
     say(PLAN_FAILURES, &t->at, vd_out_string(&out));
-    return -(err == -VD_ERR_RULE || err == -VD_ERR_DENIED ? EACCES : ENETUNREACH);
+    if (audit_is_on())
+        audit_add(AUDIT_ANY, AUDIT_REFUSED, &t->at, &t->route, errno_of_refusal(err), 0);
+    return -errno_of_refusal(err);
 }
 
 /* A resolver on loopback (127.0.0.53) passes on to the network what it is asked. */
@@ -89,10 +120,24 @@ static bool leaks_names(const struct target *t)
            !lookup_may_query(NULL);
 }
 
+/* Nor does a bypass lead to a name server that the system would ask: names are asked for elsewhere.
+ */
+static bool is_asked_by_the_chain(struct target *t)
+{
+    const struct plan *plan = session_plan();
+
+    if (t->at.port != DNS_PORT || lookup_may_query(NULL) || !nameservers_has(&t->at))
+        return false;
+    t->route = (struct route){.action = PLAN_CHAIN, .chain = plan_chain(plan, plan->chain)};
+    return true;
+}
+
 int hook_judge(struct target *t, const struct vd_endpoint *given)
 {
-    int r = route_target(t, given);
+    int r;
 
+    t->route = (struct route){.action = PLAN_REFUSE};
+    r = route_target(t, given);
     if (r < 0)
         return refuse(t, r);
     switch (t->route.action) {
@@ -103,7 +148,10 @@ int hook_judge(struct target *t, const struct vd_endpoint *given)
             return refuse(t, -VD_ERR_UNSUPPORTED);
         if (leaks_names(t))
             return refuse(t, -VD_ERR_DENIED);
+        if (is_asked_by_the_chain(t))
+            return 1;
         say_direct(t);
+        hook_audit_direct(t, AUDIT_ANY);
         return 0;
     case PLAN_CHAIN:
         break;
@@ -135,13 +183,8 @@ bool hook_is_readable(const struct sockaddr *addr, socklen_t len)
 /* connect() to nowhere. */
 static int dissolve(int fd, const struct sockaddr *addr, socklen_t len)
 {
-    int r;
-
     pending_cancel(fd);
-    r = sys.connect(fd, addr, len);
-    if (r == 0)
-        sockets_drop(sockets_cookie(fd));
-    return r;
+    return datagram_dissolve(fd, addr, len);
 }
 
 int hook_connect(int fd, const struct sockaddr *addr, socklen_t len)
@@ -153,6 +196,8 @@ int hook_connect(int fd, const struct sockaddr *addr, socklen_t len)
         return sys.connect(fd, addr, len);
     if (addr->sa_family == AF_UNSPEC)
         return dissolve(fd, addr, len);
+    if (datagram_leads_to_resolver(addr, len))
+        return hook_fail(ECONNREFUSED);
     if (!hook_is_inet(addr, len) || !addr_read(&given, addr, len))
         return sys.connect(fd, addr, len);
     carries = hook_carries(fd);

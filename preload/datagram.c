@@ -1,31 +1,34 @@
 /*
- * Datagrams are not carried: what no rule lets pass is refused. (A stream's sendto() and sendmsg()
- * with MSG_FASTOPEN come by here too: they are connect() and send() in one.)
+ * Datagrams: which way they go, which sockets are in our care, and connect().
  *
  * connect() on a UDP socket sends nothing, and programs use it to learn their source address; so it
- * succeeds, but the socket is connected to that very address, port 9 (discard): whatever is written
- * to it, even by libc itself, stays on this machine.
+ * succeeds also where sending will not. The kernel's socket is then connected to that very address:
+ *
+ *   SOCKETS_DENIED   port 9 (discard): whatever is written to it, even by libc itself, stays here
+ *   SOCKETS_CARRIED  port 9 too, till the first relay is known, then to the relay (client/assoc.h)
+ *   SOCKETS_NAMES    its own port (preload/datagram_self.c)
+ *
+ * The program is shown the target that it gave. A socket that is not connected becomes
+ * SOCKETS_LOOSE with the first datagram that is carried or answered inside. What was noted of a
+ * socket holds for every process that has it, by its cookie; a connected socket of which nothing is
+ * known any more is judged anew by its peer, and must not send if that should be carried.
  */
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "client/addr.h"
-#include "client/drive.h"
+#include "client/assoc.h"
+#include "client/lookup.h"
 #include "client/names.h"
+#include "client/nameservers.h"
 #include "client/say.h"
-#include "client/sockets.h"
-#include "preload/hook.h"
-#include "preload/io.h"
+#include "preload/datagram.h"
 
-enum { DISCARD = 9 };
-
-static bool direct_udp(void)
-{
-    return session_plan()->udp == PLAN_UDP_DIRECT;
-}
+/* --- judging --------------------------------------------------------------------------------- */
 
 /* A program that repeats itself is told once. */
-static void say_refused(const struct target *t, enum carries carries)
+static void say_refused(const struct target *t, const char *why)
 {
     static uint32_t last;
     const uint8_t *p = (const uint8_t *)&t->at;
@@ -34,220 +37,318 @@ static void say_refused(const struct target *t, enum carries carries)
     for (size_t i = 0; i < sizeof t->at; i++)
         hash = (hash ^ p[i]) * 16777619u;
     if (__atomic_exchange_n(&last, hash, __ATOMIC_RELAXED) != hash)
-        say(PLAN_FAILURES, &t->at,
-            carries == CARRIES_DATAGRAMS ? "UDP is refused: the chain does not carry it"
-                                         : "refused: only TCP can go through the chain");
+        say(PLAN_FAILURES, &t->at, why);
+    if (audit_is_on())
+        audit_add(AUDIT_DATAGRAMS, AUDIT_REFUSED, &t->at, &t->route, EACCES, 0);
 }
 
-/* 0: may go out as it is; an errno (negative): refused. */
-static int judge(struct target *t, const struct vd_endpoint *given, enum carries carries)
+/* Whether every hop can; else says which one cannot. */
+static bool chain_can(const struct target *t)
 {
-    int r = hook_judge(t, given);
+    char text[VD_ENDPOINT_TEXT + 256];
+    struct vd_out out = vd_out_over(text, sizeof text);
+    const struct plan_chain *chain = t->route.chain;
+    const char *why = "";
+    unsigned hop = 0;
 
-    if (r <= 0 ||
-        (carries == CARRIES_DATAGRAMS && direct_udp() && !names_is_placeholder(&given->ip)))
-        return r < 0 ? r : 0;
-    say_refused(t, carries);
+    if (assoc_can(chain, &hop, &why))
+        return true;
+    vd_out_text(&out, "UDP is refused: hop ");
+    vd_out_uint(&out, hop + 1u);
+    vd_out_text(&out, " of ");
+    vd_out_uint(&out, chain->count);
+    vd_out_text(&out, " (");
+    vd_url_print(&out, plan_hops(session_plan()) + chain->hops[hop]);
+    vd_out_text(&out, ") ");
+    vd_out_text(&out, why);
+    say_refused(t, vd_out_string(&out));
+    return false;
+}
+
+static int go_directly(const struct target *t)
+{
+    hook_audit_direct(t, AUDIT_DATAGRAMS);
+    return WAY_DIRECT;
+}
+
+static int judge_for_chain(const struct target *t, const struct vd_endpoint *given)
+{
+    enum plan_udp udp = (enum plan_udp)session_plan()->udp;
+
+    if (udp == PLAN_UDP_DIRECT && !names_is_placeholder(&given->ip))
+        return go_directly(t);
+    if (udp == PLAN_UDP_AUTO || udp == PLAN_UDP_PROXY)
+        return chain_can(t) ? WAY_CHAIN : -EACCES;
+    say_refused(t, "UDP is refused: the chain does not carry it");
     return -EACCES;
 }
 
-/* Gives the socket the source address it would have had, and no way out. */
-static int connect_to_itself(int fd, const struct sockaddr *addr, socklen_t len)
+int datagram_judge(struct target *t, const struct vd_endpoint *given, enum carries carries)
 {
+    int r;
+
+    if (carries == CARRIES_DATAGRAMS && given->port == NAMESERVERS_PORT &&
+        !lookup_may_query(NULL) && nameservers_has(given))
+        return WAY_NAMES;
+    r = hook_judge(t, given);
+    if (r <= 0)
+        return r < 0 ? r : WAY_DIRECT;
+    if (carries == CARRIES_DATAGRAMS)
+        return judge_for_chain(t, given);
+    say_refused(t, "refused: only TCP can go through the chain");
+    return -EACCES;
+}
+
+/* --- which sockets --------------------------------------------------------------------------- */
+
+static bool is_direct(const struct sockaddr *peer, socklen_t len)
+{
+    struct vd_endpoint given;
+    struct target t;
+
+    if (!addr_read(&given, peer, len))
+        return true;
+    if (route_target(&t, &given) < 0)
+        return false;
+    return t.route.action == PLAN_DIRECT ||
+           (t.route.action == PLAN_CHAIN && session_plan()->udp == PLAN_UDP_DIRECT);
+}
+
+static bool is_none(int fd)
+{
+    datagram_is_none(fd);
+    return false;
+}
+
+/* A socket that nothing was noted of: from before, from elsewhere, or forgotten. The verdict is not
+ * noted in the session: another thread may be about to. */
+static bool classify(int fd, struct sockets_datagram *d)
+{
+    socklen_t len = sizeof d->target;
+
+    if (datagram_was_direct(fd, d->cookie))
+        return false;
+    if (hook_carries(fd) != CARRIES_DATAGRAMS)
+        return is_none(fd);
+    if (sys.getpeername(fd, (struct sockaddr *)&d->target, &len) < 0 ||
+        is_direct((struct sockaddr *)&d->target, len)) {
+        datagram_is_direct(fd, d->cookie);
+        return false;
+    }
+    d->kind = SOCKETS_DENIED;
+    d->len = len;
+    return true;
+}
+
+static bool look(int fd, struct sockets_datagram *d)
+{
+    d->cookie = sockets_cookie(fd);
+    if (!d->cookie)
+        return is_none(fd);
+    sockets_get_datagram(d);
+    switch (d->kind) {
+    case SOCKETS_UNKNOWN:
+        return classify(fd, d);
+    case SOCKETS_STREAM:
+        return is_none(fd);
+    case SOCKETS_DIRECT:
+        return false;
+    case SOCKETS_DENIED:
+    case SOCKETS_NAMES:
+    case SOCKETS_CARRIED:
+    case SOCKETS_LOOSE:
+        break;
+    }
+    return true;
+}
+
+bool datagram_look(int fd, struct sockets_datagram *d)
+{
+    int saved = errno;
+    bool ours = datagram_may_be(fd) && look(fd, d);
+
+    errno = saved;
+    return ours;
+}
+
+/* --- connecting ------------------------------------------------------------------------------ */
+
+/* Before a socket in our care is connected elsewhere. */
+static void leave(const struct sockets_datagram *d)
+{
+    if (d->kind == SOCKETS_CARRIED)
+        assoc_disconnect(d->cookie);
+}
+
+static int connect_directly(int fd, const struct sockaddr *addr, socklen_t len)
+{
+    struct sockets_datagram d;
+    bool ours = datagram_is_ours(fd, &d);
+    int r;
+
+    if (ours)
+        leave(&d);
+    r = ours ? self_leave(fd, addr, len) : sys.connect(fd, addr, len);
+    if (r == 0 && sockets_any_datagrams())
+        sockets_put_datagram(sockets_cookie(fd), SOCKETS_DIRECT, NULL, 0);
+    return r;
+}
+
+static int connect_inside(int fd, const struct sockaddr *addr, socklen_t len,
+                          enum sockets_kind kind)
+{
+    struct sockets_datagram d;
+
+    if (datagram_is_ours(fd, &d))
+        leave(&d);
+    if (self_connect(fd, addr, len, kind == SOCKETS_NAMES) < 0)
+        return -1;
+    sockets_put_datagram(sockets_cookie(fd), kind, addr, len);
+    return 0;
+}
+
+static const struct plan_chain *chain_of(const struct sockets_datagram *d)
+{
+    struct vd_endpoint given;
+    struct target t;
+
+    if (d->kind != SOCKETS_CARRIED || !addr_read(&given, (struct sockaddr *)&d->target, d->len) ||
+        route_target(&t, &given) < 0)
+        return NULL;
+    return t.route.chain;
+}
+
+void datagram_fit(int fd, const struct plan_chain *chain)
+{
+    struct sockaddr_storage way;
+    struct vd_endpoint hop;
+    socklen_t len = assoc_way(chain, AF_INET6, &way);
+
+    if (addr_read(&hop, (struct sockaddr *)&way, len) && vd_ip_unmapped(&hop.ip).family == VD_IPV4)
+        self_open_to_ipv4(fd);
+}
+
+static bool is_loopback(const struct sockaddr *addr, socklen_t len)
+{
+    struct vd_endpoint e;
+
+    return addr_read(&e, addr, len) && vd_ip_class(&e.ip) == VD_CLASS_LOOPBACK;
+}
+
+/* A first hop on loopback wants a source there, too; but who asks the socket for its address wants
+ * to know by which this machine is reached. */
+static void note_own(int fd, const struct sockaddr *addr, socklen_t len)
+{
+    int probe = sys.socket(addr->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     struct sockaddr_storage own;
     socklen_t own_len = sizeof own;
-    struct vd_endpoint self;
 
-    if (sys.connect(fd, addr, len) < 0)
+    if (probe < 0)
+        return;
+    if (sys.connect(probe, addr, len) == 0 &&
+        sys.getsockname(probe, (struct sockaddr *)&own, &own_len) == 0)
+        sockets_put_own(sockets_cookie(fd), (struct sockaddr *)&own, own_len);
+    sys.close(probe);
+}
+
+bool datagram_shows(int fd, struct sockaddr_storage *own, socklen_t *len)
+{
+    struct sockets_datagram d;
+    struct sockaddr_storage shown;
+    struct vd_endpoint real, told;
+
+    if (!datagram_is_ours(fd, &d) || !sockets_get_own(d.cookie, &shown) ||
+        !addr_read(&real, (struct sockaddr *)own, *len) ||
+        !addr_read(&told, (struct sockaddr *)&shown, *len))
+        return false;
+    *len = addr_write(own, shown.ss_family, &told.ip, real.port);
+    return *len > 0;
+}
+
+/* Setting the association up is left to the first datagram, but for a socket that has one. */
+static int connect_through(int fd, const struct sockaddr *addr, socklen_t len,
+                           const struct plan_chain *chain)
+{
+    struct sockaddr_storage way;
+    socklen_t way_len = assoc_way(chain, addr->sa_family, &way);
+    struct sockets_datagram d = {.kind = SOCKETS_UNKNOWN};
+    bool ours = datagram_is_ours(fd, &d), stays = ours && chain_of(&d) == chain;
+
+    if (ours && !stays)
+        leave(&d);
+    if (!stays)
+        datagram_fit(fd, chain);
+    if (!stays && (!way_len || self_connect(fd, (struct sockaddr *)&way, way_len, false) < 0) &&
+        self_connect(fd, addr, len, false) < 0)
         return -1;
-    if (getsockname(fd, (struct sockaddr *)&own, &own_len) < 0 ||
-        !addr_read(&self, (struct sockaddr *)&own, own_len))
-        return hook_fail(EACCES);
-    own_len = addr_write(&own, addr->sa_family, &self.ip, DISCARD);
-    if (!own_len || sys.connect(fd, (struct sockaddr *)&own, own_len) < 0) {
-        drive_undo(fd);
-        return hook_fail(EACCES);
+    sockets_put_datagram(sockets_cookie(fd), SOCKETS_CARRIED, addr, len);
+    if (way_len && is_loopback((struct sockaddr *)&way, way_len) && !is_loopback(addr, len))
+        note_own(fd, addr, len);
+    if ((ours && d.kind == SOCKETS_LOOSE) || (stays && d.opened)) {
+        assoc_open(fd, d.cookie, chain, true);
+        sockets_note_opened(d.cookie);
     }
-    sockets_deny(sockets_cookie(fd), addr, len);
     return 0;
 }
 
 int datagram_connect(int fd, const struct sockaddr *addr, socklen_t len,
                      const struct vd_endpoint *given, enum carries carries)
 {
-    struct target t;
-    int r = judge(&t, given, carries);
+    struct target t = {.route.action = PLAN_REFUSE};
+    int saved = errno, way = datagram_judge(&t, given, carries), r;
 
-    if (r == 0) {
-        sockets_drop(sockets_cookie(fd));
+    if (way == WAY_DIRECT)
+        r = connect_directly(fd, addr, len);
+    else if (way == WAY_NAMES)
+        r = connect_inside(fd, addr, len, SOCKETS_NAMES);
+    else if (way == WAY_CHAIN)
+        r = connect_through(fd, addr, len, t.route.chain);
+    else if (way == -EACCES && carries == CARRIES_DATAGRAMS && t.route.action == PLAN_CHAIN)
+        r = connect_inside(fd, addr, len, SOCKETS_DENIED);
+    else
+        r = hook_fail(-way);
+    if (r == 0)
+        errno = saved;
+    return r;
+}
+
+int datagram_dissolve(int fd, const struct sockaddr *addr, socklen_t len)
+{
+    struct sockets_datagram d;
+
+    if (!datagram_is_ours(fd, &d)) {
+        int r = sys.connect(fd, addr, len);
+
+        if (r == 0)
+            sockets_drop(sockets_cookie(fd));
+        return r;
+    }
+    if (d.len == 0)
         return sys.connect(fd, addr, len);
-    }
-    if (r == -EACCES && carries == CARRIES_DATAGRAMS && t.route.action == PLAN_CHAIN)
-        return connect_to_itself(fd, addr, len);
-    return hook_fail(-r);
-}
-
-/* Linux takes an address without a family for an IPv4 one when it sends from an IPv4 socket. */
-static bool read_destination(struct vd_endpoint *e, const struct sockaddr *addr, socklen_t len)
-{
-    struct sockaddr_in in4;
-
-    if (addr && len >= (socklen_t)sizeof in4 && addr->sa_family == AF_UNSPEC) {
-        memcpy(&in4, addr, sizeof in4);
-        in4.sin_family = AF_INET;
-        return addr_read(e, (struct sockaddr *)&in4, sizeof in4);
-    }
-    return addr_read(e, addr, len);
-}
-
-/* Whether a datagram to this address may leave as it is: 0, or an errno. */
-static int judge_destination(const struct sockaddr *addr, socklen_t len, enum carries carries)
-{
-    struct vd_endpoint given;
-    struct target t;
-
-    if (!read_destination(&given, addr, len))
-        return 0; /* the kernel will not take it either */
-    if (!hook_ready())
-        return ENETUNREACH;
-    return -judge(&t, &given, carries);
-}
-
-/* What to do with a message that names its destination. */
-enum fate { PASSES, CONNECTS, FAILS };
-
-static enum fate fate_of(int fd, const struct sockaddr *addr, socklen_t len, int flags)
-{
-    enum carries carries = hook_carries(fd);
-    int number;
-
-    if (carries == CARRIES_NOTHING_OF_OURS)
-        return PASSES;
-    if (carries == CARRIES_STREAM)
-        return flags & MSG_FASTOPEN ? CONNECTS : PASSES;
-    number = judge_destination(addr, len, carries);
-    if (number == 0)
-        return PASSES;
-    errno = number;
-    return FAILS;
-}
-
-/* The kernel's own checks of MSG_FASTOPEN, in its order. 0, or an errno. */
-static int judge_fast_open(int fd, const struct sockaddr *addr)
-{
-    if (addr->sa_family == AF_UNSPEC)
-        return EOPNOTSUPP;
-    return pending_any() && pending_state(fd) == PENDING_UNDER_WAY ? EALREADY : 0;
-}
-
-/* connect() and send() in one: what connect() says. */
-static int fast_open(int fd, const struct sockaddr *addr, socklen_t len)
-{
-    int number = judge_fast_open(fd, addr);
-
-    return number ? hook_fail(number) : hook_connect(fd, addr, len);
-}
-
-/* Its connect() meets a socket under way by itself. */
-static bool is_fast_open(int fd, const void *addr, int flags)
-{
-    return flags & MSG_FASTOPEN && addr && hook_carries(fd) == CARRIES_STREAM;
-}
-
-HOOK ssize_t sendto(int fd, const void *data, size_t len, int flags, const struct sockaddr *addr,
-                    socklen_t addr_len)
-{
-    if (!is_fast_open(fd, addr, flags) && !io_sends(fd, flags))
+    leave(&d);
+    if (self_come_loose(fd) < 0)
         return -1;
-    if (!hook_is_readable(addr, addr_len))
-        return sys.sendto(fd, data, len, flags, addr, addr_len);
-    switch (fate_of(fd, addr, addr_len, flags)) {
-    case PASSES:
-        return sys.sendto(fd, data, len, flags, addr, addr_len);
-    case CONNECTS:
-        if (fast_open(fd, addr, addr_len) < 0)
-            return -1;
-        return sys.send(fd, data, len, flags & ~MSG_FASTOPEN);
-    case FAILS:
-        break;
-    }
-    return -1;
+    sockets_put_datagram(d.cookie, SOCKETS_LOOSE, NULL, 0);
+    return 0;
 }
 
-static void settle_rights(const struct cmsghdr *c)
+bool datagram_leads_to_resolver(const struct sockaddr *addr, socklen_t len)
 {
-    for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
-        int passed;
+    static const char *const resolvers[] = {"/nscd/socket", "/systemd/resolve/io.systemd.Resolve",
+                                            "/avahi-daemon/socket"};
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    const char *path = un.sun_path;
 
-        memcpy(&passed, CMSG_DATA(c) + at, sizeof passed);
-        pending_before_pass(passed);
-    }
-}
-
-/* Another process would take a socket under way for one that is connected; so it has to wait, even
- * in a call that should not. */
-static void settle_passed(const struct msghdr *message)
-{
-    struct msghdr m;
-
-    if (!pending_any() || !message || !message->msg_control)
-        return;
-    m = *message;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
-        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-            settle_rights(c);
-}
-
-HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
-{
-    struct msghdr unnamed;
-
-    settle_passed(message);
-    if (!(message && is_fast_open(fd, message->msg_name, flags)) && !io_sends(fd, flags))
-        return -1;
-    if (!message || !hook_is_readable(message->msg_name, message->msg_namelen))
-        return sys.sendmsg(fd, message, flags);
-    switch (fate_of(fd, message->msg_name, message->msg_namelen, flags)) {
-    case PASSES:
-        return sys.sendmsg(fd, message, flags);
-    case CONNECTS:
-        if (fast_open(fd, message->msg_name, message->msg_namelen) < 0)
-            return -1;
-        unnamed = *message;
-        unnamed.msg_name = NULL;
-        unnamed.msg_namelen = 0;
-        return sys.sendmsg(fd, &unnamed, flags & ~MSG_FASTOPEN);
-    case FAILS:
-        break;
-    }
-    return -1;
-}
-
-/* The messages up to the first that may not go out as it is are sent. */
-HOOK int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
-{
-    unsigned passing = 0;
-    enum fate fate = PASSES;
-
-    if (!io_sends(fd, flags))
-        return -1;
-    for (; messages && passing < count; passing++) {
-        const struct msghdr *m = &messages[passing].msg_hdr;
-
-        settle_passed(m);
-        fate = hook_is_readable(m->msg_name, m->msg_namelen)
-                   ? fate_of(fd, m->msg_name, m->msg_namelen, flags)
-                   : PASSES;
-        if (fate != PASSES)
-            break;
-    }
-    if (passing > 0 || fate == PASSES)
-        return sys.sendmmsg(fd, messages, messages ? passing : count, flags);
-    if (fate == FAILS)
-        return -1;
-    ssize_t sent = sendmsg(fd, &messages[0].msg_hdr, flags);
-    if (sent < 0)
-        return -1;
-    messages[0].msg_len = (unsigned)sent;
-    return 1;
+    if (addr->sa_family != AF_UNIX || len > sizeof un)
+        return false;
+    memcpy(&un, addr, len);
+    un.sun_path[sizeof un.sun_path - 1] = 0;
+    if (!strncmp(path, "/var", 4))
+        path += 4;
+    if (strncmp(path, "/run/", 5) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof resolvers / sizeof *resolvers; i++)
+        if (!strcmp(path + 4, resolvers[i]))
+            return hook_ready() && !lookup_may_query(NULL);
+    return false;
 }

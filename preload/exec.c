@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/assoc.h"
 #include "client/pending.h"
 #include "preload/exec.h"
 #include "preload/hook.h"
@@ -25,6 +26,7 @@ static int prepare(const struct program *p, const char *path, char *const *with)
         number = exec_verdict(p, path);
     if (number)
         return hook_fail(number);
+    assoc_before_end();
     pending_before_exec();
     errno = saved;
     return 0;

@@ -6,17 +6,21 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "client/assoc.h"
+#include "client/listen.h"
 #include "client/pending.h"
-#include "preload/hook.h"
+#include "preload/datagram.h"
 
 HOOK int close(int fd)
 {
+    if (listen_any())
+        listen_before_close(fd);
     return pending_before_close(fd) ? sys.close(fd) : hook_fail(EBADF);
 }
 
 HOOK int fclose(FILE *file)
 {
-    int fd = pending_any() && file ? fileno(file) : -1;
+    int fd = file && (pending_any() || assoc_any()) ? fileno(file) : -1;
 
     if (fd >= 0)
         pending_before_close(fd);
@@ -36,6 +40,8 @@ HOOK int close_range(unsigned int first, unsigned int last, int flags)
 {
     if (first > last || (unsigned)flags & CLOSE_RANGE_CLOEXEC)
         return sys.close_range(first, last, flags);
+    if (listen_any())
+        listen_before_close_range(first, last);
     return pending_close_range(first, last, close_part, flags);
 }
 
@@ -49,19 +55,31 @@ HOOK void closefrom(int first)
     errno = saved;
 }
 
+static void after_dup(int fd, int copy)
+{
+    datagram_copied(fd, copy);
+    pending_after_dup(fd, copy);
+    if (listen_any())
+        listen_after_dup(fd, copy);
+}
+
 HOOK int dup(int fd)
 {
     int copy = sys.dup(fd);
 
     if (copy >= 0)
-        pending_after_dup(fd, copy);
+        after_dup(fd, copy);
     return copy;
 }
 
 /* The kernel leaves `copy` alone if `fd` is bad. */
 static bool makes_way(int fd, int copy)
 {
-    return fd == copy || sys.fcntl(fd, F_GETFD, NULL) < 0 || pending_before_replace(copy);
+    if (fd == copy || sys.fcntl(fd, F_GETFD, NULL) < 0)
+        return true;
+    if (listen_any())
+        listen_before_close(copy);
+    return pending_before_replace(copy);
 }
 
 HOOK int dup2(int fd, int copy)
@@ -69,7 +87,7 @@ HOOK int dup2(int fd, int copy)
     int r = makes_way(fd, copy) ? sys.dup2(fd, copy) : hook_fail(EBUSY);
 
     if (r >= 0)
-        pending_after_dup(fd, copy);
+        after_dup(fd, copy);
     return r;
 }
 
@@ -78,7 +96,7 @@ HOOK int dup3(int fd, int copy, int flags)
     int r = makes_way(fd, copy) ? sys.dup3(fd, copy, flags) : hook_fail(EBUSY);
 
     if (r >= 0)
-        pending_after_dup(fd, copy);
+        after_dup(fd, copy);
     return r;
 }
 
@@ -87,7 +105,7 @@ static int control(int fd, int command, void *argument)
     int r = sys.fcntl(fd, command, argument);
 
     if (r >= 0 && (command == F_DUPFD || command == F_DUPFD_CLOEXEC))
-        pending_after_dup(fd, r);
+        after_dup(fd, r);
     return r;
 }
 

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
+#include "client/audit.h"
 #include "client/route.h"
 #include "client/session.h"
 #include "client/sys.h"
@@ -38,6 +39,10 @@ bool hook_is_inet(const struct sockaddr *addr, socklen_t len);
 /* Judges a target that must not or need not go through the chain. 0: direct; 1: through the chain;
  * an errno (negative): refused, and a line was said. */
 int hook_judge(struct target *t, const struct vd_endpoint *given);
+
+/* Writes down what goes directly, and whether it may be a DNS query that the proxy should have been
+ * asked. */
+void hook_audit_direct(const struct target *t, enum audit_kind kind);
 
 /* connect() as the program sees it: the parts for streams and for everything else. `given` is what
  * `addr` says. */

@@ -9,7 +9,9 @@
 #include <netinet/in.h>
 #include <stdalign.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "client/hosts.h"
 #include "client/lookup.h"
 #include "preload/hook.h"
 
@@ -248,4 +250,45 @@ HOOK struct hostent *gethostbyaddr(const void *addr, socklen_t len, int family)
     if (by_address(addr, len, family, &own_entry, (struct room){own_buf, sizeof own_buf}, &v))
         return conclude_own(&v);
     return sys.gethostbyaddr(addr, len, family);
+}
+
+/* --- other ways to the same ------------------------------------------------------------------ */
+
+struct hostent *res_gethostbyname(const char *name);
+struct hostent *res_gethostbyname2(const char *name, int family);
+struct hostent *res_gethostbyaddr(const void *addr, socklen_t len, int family);
+
+/* libresolv keeps these for old programs; they send queries by themselves. */
+HOOK struct hostent *res_gethostbyname(const char *name)
+{
+    return gethostbyname(name);
+}
+
+HOOK struct hostent *res_gethostbyname2(const char *name, int family)
+{
+    return gethostbyname2(name, family);
+}
+
+HOOK struct hostent *res_gethostbyaddr(const void *addr, socklen_t len, int family)
+{
+    return gethostbyaddr(addr, len, family);
+}
+
+/* libc makes it from the address of the own host name, for which it asks, if there is no file. */
+HOOK long gethostid(void)
+{
+    char own[VD_NAME_MAX + 1] = "";
+    struct vd_ip ips[HOSTS_IPS_MAX];
+    size_t count;
+    uint32_t address;
+
+    if (access("/etc/hostid", R_OK) == 0 || (hook_ready() && lookup_may_query(NULL)))
+        return sys.gethostid();
+    count = gethostname(own, sizeof own - 1) == 0 ? hosts_find(own, ips, HOSTS_IPS_MAX) : 0;
+    for (size_t i = 0; i < count; i++)
+        if (ips[i].family == VD_IPV4) {
+            memcpy(&address, ips[i].bytes, sizeof address);
+            return (int32_t)(address << 16 | address >> 16);
+        }
+    return 0;
 }

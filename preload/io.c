@@ -1,5 +1,6 @@
 /*
- * The calls that move bytes. While nothing is pending each costs a load and a jump.
+ * The calls that move bytes. While nothing is pending, and no datagram socket of the session is in
+ * our care, each costs a few loads and a jump.
  */
 #include "preload/io.h"
 
@@ -9,7 +10,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "preload/hook.h"
+#include "client/say.h"
+#include "preload/datagram.h"
 
 static int64_t deadline_ns(int fd, enum io_way way)
 {
@@ -45,12 +47,12 @@ bool io_admit_slowly(int fd, int flags, enum io_way way)
 }
 
 /* Some programs take no notice of a send that fails, and wait for the answer. An empty datagram to
- * the socket's own address (preload/datagram.c) lets the kernel tell them that nobody is there. */
-bool io_deny(int fd)
+ * the socket's own address, port 9 (preload/datagram.c), lets the kernel tell them that nobody is
+ * there. */
+ssize_t io_deny(int fd)
 {
     sys.send(fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL);
-    errno = EACCES;
-    return false;
+    return hook_fail(EACCES);
 }
 
 /* Receiving nothing: the kernel waits for the connection, no further, and takes no error. */
@@ -62,11 +64,21 @@ static bool waits_for_nothing(int fd, int flags)
 
 HOOK ssize_t send(int fd, const void *data, size_t len, int flags)
 {
+    struct sockets_datagram d;
+    struct iovec part = {(void *)data, len};
+
+    if (datagram_is_ours(fd, &d))
+        return datagram_send_parts(fd, &d, &part, 1, flags);
     return io_sends(fd, flags) ? sys.send(fd, data, len, flags) : -1;
 }
 
 HOOK ssize_t recv(int fd, void *data, size_t len, int flags)
 {
+    struct sockets_datagram d;
+    struct iovec part = {data, len};
+
+    if (datagram_receives(fd, &d))
+        return datagram_receive_parts(fd, &d, &part, 1, flags, NULL, NULL);
     if (len == 0 && waits_for_nothing(fd, flags))
         return 0;
     return io_receives(fd, flags) ? sys.recv(fd, data, len, flags) : -1;
@@ -75,6 +87,11 @@ HOOK ssize_t recv(int fd, void *data, size_t len, int flags)
 HOOK ssize_t recvfrom(int fd, void *data, size_t len, int flags, struct sockaddr *addr,
                       socklen_t *addr_len)
 {
+    struct sockets_datagram d;
+    struct iovec part = {data, len};
+
+    if (datagram_receives(fd, &d))
+        return datagram_receive_parts(fd, &d, &part, 1, flags, addr, addr_len);
     if (len == 0 && waits_for_nothing(fd, flags))
         return 0;
     return io_receives(fd, flags) ? sys.recvfrom(fd, data, len, flags, addr, addr_len) : -1;
@@ -82,50 +99,100 @@ HOOK ssize_t recvfrom(int fd, void *data, size_t len, int flags, struct sockaddr
 
 HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
-    return io_receives(fd, flags) ? sys.recvmsg(fd, message, flags) : -1;
+    struct sockets_datagram d;
+    ssize_t n;
+
+    if (message && datagram_receives(fd, &d))
+        return datagram_receive(fd, &d, message, flags);
+    n = io_receives(fd, flags) ? sys.recvmsg(fd, message, flags) : -1;
+    if (n >= 0 && message)
+        datagram_after_pass(message);
+    return n;
 }
 
 HOOK int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags,
                   struct timespec *timeout)
 {
-    return io_receives(fd, flags) ? sys.recvmmsg(fd, messages, count, flags, timeout) : -1;
+    struct sockets_datagram d;
+    int n;
+
+    if (messages &&
+        (datagram_is_ours(fd, &d) || (datagram_receives(fd, &d) && !must_not_wait(fd, flags))))
+        return datagram_receive_many(fd, &d, messages, count, flags, timeout);
+    n = io_receives(fd, flags) ? sys.recvmmsg(fd, messages, count, flags, timeout) : -1;
+    for (int i = 0; i < n; i++)
+        datagram_after_pass(&messages[i].msg_hdr);
+    return n;
 }
 
 HOOK ssize_t read(int fd, void *data, size_t len)
 {
+    struct sockets_datagram d;
+    struct iovec part = {data, len};
+
+    if (len > 0 && datagram_receives(fd, &d))
+        return datagram_receive_parts(fd, &d, &part, 1, 0, NULL, NULL);
     return len == 0 || io_receives(fd, 0) ? sys.read(fd, data, len) : -1;
 }
 
 HOOK ssize_t readv(int fd, const struct iovec *parts, int count)
 {
+    struct sockets_datagram d;
+
+    if (count > 0 && datagram_receives(fd, &d))
+        return datagram_receive_parts(fd, &d, parts, (size_t)count, 0, NULL, NULL);
     return io_receives(fd, 0) ? sys.readv(fd, parts, count) : -1;
 }
 
 HOOK ssize_t write(int fd, const void *data, size_t len)
 {
+    struct sockets_datagram d;
+    struct iovec part = {(void *)data, len};
+
+    if (datagram_is_ours(fd, &d))
+        return datagram_send_parts(fd, &d, &part, 1, 0);
     return io_sends(fd, 0) ? sys.write(fd, data, len) : -1;
 }
 
 HOOK ssize_t writev(int fd, const struct iovec *parts, int count)
 {
+    struct sockets_datagram d;
+
+    if (count >= 0 && datagram_is_ours(fd, &d))
+        return datagram_send_parts(fd, &d, parts, (size_t)count, 0);
     return io_sends(fd, 0) ? sys.writev(fd, parts, count) : -1;
+}
+
+/* --- bytes that no hook sees ----------------------------------------------------------------- */
+
+/* The kernel would move them between a descriptor and a socket without headers. */
+static bool may_splice(int fd)
+{
+    struct sockets_datagram d;
+
+    if (!datagram_is_ours(fd, &d))
+        return true;
+    say(PLAN_FAILURES, NULL,
+        "sendfile() and splice() are refused on a datagram socket that is carried");
+    errno = EACCES;
+    return false;
 }
 
 HOOK ssize_t sendfile(int to, int from, off_t *offset, size_t len)
 {
-    return io_sends(to, 0) ? sys.sendfile(to, from, offset, len) : -1;
+    return may_splice(to) && io_sends(to, 0) ? sys.sendfile(to, from, offset, len) : -1;
 }
 
 HOOK ssize_t sendfile64(int to, int from, off64_t *offset, size_t len)
 {
-    return io_sends(to, 0) ? sys.sendfile64(to, from, offset, len) : -1;
+    return may_splice(to) && io_sends(to, 0) ? sys.sendfile64(to, from, offset, len) : -1;
 }
 
 /* SPLICE_F_NONBLOCK is about pipes; a socket waits or not by its own flag. */
 HOOK ssize_t splice(int from, off64_t *from_at, int to, off64_t *to_at, size_t len,
                     unsigned int flags)
 {
-    if (!io_receives(from, 0) || !io_sends(to, 0))
+    if (!may_splice(from) || !may_splice(to) || !io_receives(from, 0) || !io_sends(to, 0))
         return -1;
     return sys.splice(from, from_at, to, to_at, len, flags);
 }

@@ -6,10 +6,11 @@
 #include <stdlib.h>
 
 #include "client/sys.h"
+#include "preload/loader.h"
 
 static void *resolve(const char *name)
 {
-    void *next = dlsym(RTLD_NEXT, name);
+    void *next = loader()->dlsym(RTLD_NEXT, name);
 
     if (!next)
         abort(); /* a libc without it: going on would mean to guess */

@@ -7,6 +7,7 @@
 #include <resolv.h>
 #include <string.h>
 
+#include "client/audit.h"
 #include "client/lookup.h"
 #include "client/say.h"
 #include "preload/hook.h"
@@ -16,8 +17,11 @@ static bool may_query(const char *name)
 {
     if (!hook_ready())
         return false;
-    if (lookup_may_query(name))
+    if (lookup_may_query(name)) {
+        if (audit_is_on())
+            audit_count(AUDIT_ASKED);
         return true;
+    }
     say(PLAN_FAILURES, NULL, "a DNS query is refused: names are resolved by the proxy");
     return false;
 }

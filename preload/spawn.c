@@ -203,6 +203,23 @@ HOOK FILE *popen(const char *command, const char *mode)
     return NULL;
 }
 
+FILE *_IO_popen(const char *command, const char *mode);
+FILE *_IO_proc_open(FILE *file, const char *command, const char *mode);
+
+HOOK FILE *_IO_popen(const char *command, const char *mode)
+{
+    return popen(command, mode);
+}
+
+/* A part of popen() that is left for programs of the last century. */
+HOOK FILE *_IO_proc_open(FILE *file, const char *command, const char *mode)
+{
+    (void)file, (void)command, (void)mode;
+    say_always("_IO_proc_open() is refused: it goes around what popen() sees to");
+    errno = EACCES;
+    return NULL;
+}
+
 HOOK int wordexp(const char *words, wordexp_t *result, int flags)
 {
     return sys.wordexp(words, result, prepare_shell() ? flags : flags | WRDE_NOCMD);

@@ -65,7 +65,7 @@ static void take_defaults(struct draft *d)
     d->plan.pattern_count = 3;
     d->plan.verbosity = PLAN_FAILURES;
     d->plan.timeout_ms = 30000;
-    d->plan.udp = PLAN_UDP_DENY;
+    d->plan.udp = PLAN_UDP_AUTO;
     d->plan.placeholder4 = vd_ip4(range4);
     d->plan.placeholder4_bits = 15;
     d->plan.placeholder6 = vd_ip6(range6, 0);

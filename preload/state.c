@@ -1,24 +1,33 @@
 /*
- * What a program may ask of a socket: its error, its peer, options, bytes; and shutdown().
+ * What a program may ask of a socket: its error, its peer and its own address, options, bytes; and
+ * shutdown().
  */
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "client/addr.h"
+#include "client/listen.h"
 #include "client/pending.h"
 #include "client/sockets.h"
-#include "preload/hook.h"
+#include "preload/datagram.h"
+#include "preload/multicast.h"
 
 HOOK int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 {
     socklen_t room = len ? *len : 0, known;
     struct sockaddr_storage target;
+    struct sockets_datagram d;
     int r;
 
     if (pending_any() && pending_state(fd) == PENDING_UNDER_WAY)
         return hook_fail(ENOTCONN);
     r = sys.getpeername(fd, addr, len);
+    /* One that is connected to a name server inside is not always to the kernel. */
+    if (r < 0 && errno == ENOTCONN && addr && len && datagram_is_ours(fd, &d) && d.len > 0) {
+        addr_copy_out(addr, len, &d.target, d.len);
+        return 0;
+    }
     if (r < 0 || !len || session_state() != SESSION_READY)
         return r;
     known = sockets_get(sockets_cookie(fd), &target);
@@ -27,6 +36,32 @@ HOOK int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
         addr_copy_out(addr, len, &target, known);
     }
     return r;
+}
+
+HOOK int getsockname(int fd, struct sockaddr *addr, socklen_t *len)
+{
+    socklen_t room = len ? *len : 0, known = 0, shown_len = sizeof(struct sockaddr_storage);
+    struct sockaddr_storage shown;
+    bool listens = listen_any();
+    int r = sys.getsockname(fd, addr, len);
+
+    if (r < 0 || !len || !hook_is_inet(addr, room))
+        return r;
+    if (sockets_any_datagrams() && sys.getsockname(fd, (struct sockaddr *)&shown, &shown_len) == 0 &&
+        datagram_shows(fd, &shown, &shown_len))
+        known = shown_len;
+    if (!known && listens)
+        known = listen_name(fd, &shown);
+    if (!known)
+        known = listen_shown(fd, &shown);
+    if (known) {
+        *len = room;
+        addr_copy_out(addr, len, &shown, known);
+    } else if (listens) { /* it may have become an ordinary listener just now */
+        *len = room;
+        return sys.getsockname(fd, addr, len);
+    }
+    return 0;
 }
 
 static int give_int(int number, void *value, socklen_t *len)
@@ -57,6 +92,8 @@ HOOK int getsockopt(int fd, int level, int name, void *value, socklen_t *len)
 {
     int low_water;
 
+    if (!datagram_takes_option(fd, level, name))
+        return hook_fail(ENOPROTOOPT);
     if (level != SOL_SOCKET || !pending_any() || !value || !len)
         return sys.getsockopt(fd, level, name, value, len);
     if (name == SO_ERROR)
@@ -70,6 +107,10 @@ HOOK int setsockopt(int fd, int level, int name, const void *value, socklen_t le
 {
     int low_water;
 
+    if (multicast_refuses(level, name, value, len))
+        return -1;
+    if (!datagram_takes_option(fd, level, name))
+        return hook_fail(ENOPROTOOPT);
     sockets_note_option(level, name);
     if (level != SOL_SOCKET || name != SO_RCVLOWAT || !pending_any() || !value ||
         len < (socklen_t)sizeof low_water)
@@ -93,12 +134,15 @@ static int count_bytes(int fd, unsigned long request, void *argument)
 /* All requests take one argument or none, which the kernel gets as it came. */
 HOOK int ioctl(int fd, unsigned long request, ...)
 {
+    struct sockets_datagram d;
     va_list arguments;
     void *argument;
 
     va_start(arguments, request);
     argument = va_arg(arguments, void *);
     va_end(arguments);
+    if (request == FIONREAD && datagram_is_ours(fd, &d))
+        return datagram_count(fd, &d, argument);
     if ((request == FIONREAD || request == TIOCOUTQ) && pending_any())
         return count_bytes(fd, request, argument);
     return sys.ioctl(fd, request, argument);
@@ -107,6 +151,10 @@ HOOK int ioctl(int fd, unsigned long request, ...)
 /* The kernel gives a connection up that is shut down while it is set up. */
 HOOK int shutdown(int fd, int how)
 {
+    struct sockets_datagram d;
+
+    if (datagram_is_ours(fd, &d))
+        return datagram_shutdown(fd, &d, how);
     if (!pending_any() || how < SHUT_RD || how > SHUT_RDWR ||
         pending_state(fd) != PENDING_UNDER_WAY)
         return sys.shutdown(fd, how);

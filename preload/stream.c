@@ -17,6 +17,7 @@
 #include <sys/time.h>
 
 #include "client/drive.h"
+#include "client/listen.h"
 #include "client/pending.h"
 #include "client/say.h"
 #include "client/sockets.h"
@@ -206,6 +207,7 @@ static int conclude(const struct call *c, int r)
     drive_report(&c->drive, r);
     if (r == DRIVE_DONE) {
         sockets_put(sockets_cookie(c->fd), c->addr, c->len);
+        listen_note_connection(c->fd, c->addr, c->len, &c->drive.chain);
         return 0;
     }
     number = drive_errno(&c->drive, r);
@@ -302,6 +304,8 @@ int stream_connect(int fd, const struct sockaddr *addr, socklen_t len,
     int saved = errno, r;
 
     pthread_testcancel(); /* as in the kernel's own; later it would leave things half done */
+    if (listen_any())
+        listen_release(fd);
     if (answer_again(fd, blocking) < 0)
         return -1;
     if (is_connected(fd))

@@ -3,12 +3,20 @@
  */
 #include <fcntl.h>
 #include <stdarg.h>
+#include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "client/lookup.h"
 #include "preload/hook.h"
+
+#if !__GLIBC_PREREQ(2, 36)
+int fsopen(const char *type, unsigned int flags);
+#endif
 
 /* Bytes and messages. */
 static long moves_bytes(long number, const long a[6], bool *known)
@@ -34,6 +42,14 @@ static long moves_bytes(long number, const long a[6], bool *known)
         return readv((int)a[0], (const struct iovec *)a[1], (int)a[2]);
     case SYS_writev:
         return writev((int)a[0], (const struct iovec *)a[1], (int)a[2]);
+    case SYS_recvmmsg:
+        return recvmmsg((int)a[0], (struct mmsghdr *)a[1], (unsigned)a[2], (int)a[3],
+                        (struct timespec *)a[4]);
+    case SYS_sendfile:
+        return sendfile((int)a[0], (int)a[1], (off_t *)a[2], (size_t)a[3]);
+    case SYS_splice:
+        return splice((int)a[0], (off64_t *)a[1], (int)a[2], (off64_t *)a[3], (size_t)a[4],
+                      (unsigned)a[5]);
     default:
         *known = false;
         return 0;
@@ -45,6 +61,10 @@ static long handles_descriptors(long number, const long a[6], bool *known)
     switch (number) {
     case SYS_dup:
         return dup((int)a[0]);
+#ifdef SYS_dup2
+    case SYS_dup2:
+        return dup2((int)a[0], (int)a[1]);
+#endif
     case SYS_dup3:
         return dup3((int)a[0], (int)a[1], (int)a[2]);
     case SYS_fcntl:
@@ -67,6 +87,35 @@ static long handles_descriptors(long number, const long a[6], bool *known)
     }
 }
 
+/* The kernel's own way to a name server: a helper program that it starts. */
+static bool asks_for_a_name(const char *type)
+{
+    static const char resolver[] = "dns_resolver";
+
+    return hook_is_readable((const struct sockaddr *)type, sizeof resolver) &&
+           !memcmp(type, resolver, sizeof resolver) && !(hook_ready() && lookup_may_query(NULL));
+}
+
+/* What makes the kernel connect, or register and watch sockets, by itself. A program that is told
+ * that there is no io_uring does without. */
+static long works_in_the_kernel(long number, const long a[6], bool *known)
+{
+    switch (number) {
+    case SYS_mount:
+        return mount((const char *)a[0], (const char *)a[1], (const char *)a[2],
+                     (unsigned long)a[3], (const void *)a[4]);
+    case SYS_fsopen:
+        return fsopen((const char *)a[0], (unsigned)a[1]);
+    case SYS_io_uring_setup:
+        return hook_fail(ENOSYS);
+    case SYS_request_key:
+        *known = asks_for_a_name((const char *)a[0]);
+        return *known ? hook_fail(ENOKEY) : 0;
+    default:
+        return handles_descriptors(number, a, known);
+    }
+}
+
 static long by_name(long number, const long a[6], bool *known)
 {
     *known = true;
@@ -75,6 +124,16 @@ static long by_name(long number, const long a[6], bool *known)
         return socket((int)a[0], (int)a[1], (int)a[2]);
     case SYS_connect:
         return connect((int)a[0], (const struct sockaddr *)a[1], (socklen_t)a[2]);
+    case SYS_bind:
+        return bind((int)a[0], (const struct sockaddr *)a[1], (socklen_t)a[2]);
+    case SYS_listen:
+        return listen((int)a[0], (int)a[1]);
+    case SYS_accept:
+        return accept((int)a[0], (struct sockaddr *)a[1], (socklen_t *)a[2]);
+    case SYS_accept4:
+        return accept4((int)a[0], (struct sockaddr *)a[1], (socklen_t *)a[2], (int)a[3]);
+    case SYS_getsockname:
+        return getsockname((int)a[0], (struct sockaddr *)a[1], (socklen_t *)a[2]);
     case SYS_getpeername:
         return getpeername((int)a[0], (struct sockaddr *)a[1], (socklen_t *)a[2]);
     case SYS_getsockopt:
@@ -84,7 +143,7 @@ static long by_name(long number, const long a[6], bool *known)
     case SYS_shutdown:
         return shutdown((int)a[0], (int)a[1]);
     default:
-        return handles_descriptors(number, a, known);
+        return works_in_the_kernel(number, a, known);
     }
 }
 

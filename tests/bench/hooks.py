@@ -53,7 +53,7 @@ def connections(hooks, target, hop, ways):
 
 def main(hooks, tunnels, viaduct):
     hop, quiet = free_port(), {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}
-    under = [viaduct, '-q', '-b', 'none', '-x', f'socks5h://127.0.0.1:{hop}', '--']
+    under = [viaduct, '-q', '-b', 'none', '-x', f'socks5h://127.0.0.1:{hop}?probe=no', '--']
     with contextlib.ExitStack() as stack:
         conf = stack.enter_context(tempfile.NamedTemporaryFile('w', suffix='.conf'))
         conf.write(f'strict_chain\nquiet_mode\n[ProxyList]\nsocks5 127.0.0.1 {hop}\n')

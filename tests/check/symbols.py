@@ -24,8 +24,8 @@ HEAVY = re.compile(r'malloc|calloc|realloc|reallocarray|free|strn?dup|v?asprintf
                    r'setlocale|dlclose')
 
 # Not behind calls that a signal handler may make: name lookups, whose results libc frees, and what
-# makes a session at start.
-MAY_ALLOCATE = {'getaddrinfo', 'getaddrinfo_a', 'hostent', 'hosts', 'lookup', 'plan',
+# makes a session at start, or reads it at the end.
+MAY_ALLOCATE = {'audit_read', 'getaddrinfo', 'getaddrinfo_a', 'hostent', 'hosts', 'lookup', 'plan',
                 'session_make', 'standalone'}
 OBJECT = re.compile(r'(\w+)\.c\.o:')
 

@@ -12,7 +12,7 @@ from lib.flights import LOGIN, closes_on_flights, echo, echoes, one_at_a_time, r
 from lib.servers import PASSWORD
 from lib.sniffer import Sniffer
 from lib.visit import HTTP, SOCKS5, Visit
-from lib.world import FAR, ORIGIN
+from lib.world import FAR, ORIGIN, wait_until
 
 REQUEST = b"\5\1\0" + b"\5\1\0\1\x0a\x02\0\2\0\7"  # to the target
 
@@ -84,7 +84,7 @@ def cases(w):
                 ours = daemon(*lead(hop.url("socks5h")))
                 tap.same(codes(talk(ours, 2)), [5, 5])
                 tap.same(len(hop.peers), 3, "connections")
-                tap.same(ours.server.log().count("SOCKS5 reply 5"), 2, "the log's lines")
+                wait_until(lambda s=ours.server: s.log().count("SOCKS5 reply 5") == 2, "two lines in the log")
 
     def refused():
         with hostile.Scripted("proxy", FAR, w.port(), relays(gives=4)) as hop:

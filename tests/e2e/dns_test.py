@@ -341,10 +341,10 @@ a=$(getent ahostsv4 {NAME} | head -n 1 | cut -d' ' -f 1)
         w.quiet()
 
     def dig():
-        """Own resolvers: UDP to the name server is refused, TCP goes through the chain."""
+        """Own resolvers: what they ask over UDP is answered inside, TCP goes through the chain."""
         w.forget()
-        got = w.via(remote, ["dig", "+tries=1", "+time=1", NAME])
-        tap.same(got.code, 9, "dig's exit code: no answer")
+        got = w.via(remote, ["dig", "+tries=1", "+time=1", "+short", NAME])
+        tap.holds(got.code == 0 and is_placeholder(got.out.decode()), f"a placeholder: {got}")
         w.quiet()
         w.names.know(NAME, ORIGIN)
         got = w.via(remote, ["dig", "+tcp", "+short", NAME])

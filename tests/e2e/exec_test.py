@@ -81,9 +81,9 @@ def cases(w):
     url = f"http://{ORIGIN}/whoami"
     curl = ["/usr/bin/curl", "-sS", url]
 
-    def via(argv, **how):
+    def via(argv, more=(), **how):
         w.forget()
-        return w.via(options, argv, **{"timeout": 8, **how})
+        return w.via([*options, *more], argv, **{"timeout": 8, **how})
 
     def carried(argv, times=1, **how):
         """So many answers to whoami, all of which name the hop; app spoke to the hop alone."""
@@ -399,7 +399,7 @@ os.execve(curl[0], curl, {{}})
     def by_number():
         carried([load, "syscall", ORIGIN])
         carried([load, "fast-open", ORIGIN])
-        got = via([load, "datagram", ORIGIN])
+        got = via([load, "datagram", ORIGIN], more=["--udp", "deny"])
         tap.same(got.out, b"sendto: EACCES\nsendmsg: EACCES\nsendmmsg: EACCES\n")
         w.quiet()
 

@@ -29,7 +29,7 @@ OPTIONS = [  # arguments behind which `touch marker` stands, and the error
     (["-x"], None),
     (["--strict"], "unknown option `--strict`; `viaduct -h` lists what is allowed"),
     (["--prox=http://h"], "unknown option `--prox`; `viaduct -h` lists what is allowed"),
-    (["-n", "2"], "unknown option `-n`; `viaduct -h` lists what is allowed"),
+    (["-k", "2"], "unknown option `-k`; `viaduct -h` lists what is allowed"),
     (["-qz"], "unknown option `-z`; `viaduct -h` lists what is allowed"),
     (["--check"], "unknown option `--check`; `viaduct -h` lists what is allowed"),
     (["--engine", "auto"], "unknown option `--engine`; `viaduct -h` lists what is allowed"),
@@ -46,14 +46,21 @@ OPTIONS = [  # arguments behind which `touch marker` stands, and the error
     (HOP + ["-c", "other"], "-x and -c both name a chain; allowed: one of them"),
     (["-c", "other"], "-c other: no configuration was found that could have this chain"),
     (HOP + ["-f", "nowhere"], "nowhere: No such file or directory"),
-    (HOP + ["-m", "dynamic"], "-m: mode `dynamic` is not served by this version; allowed: strict"),
+    (HOP + ["-n", "2"], "-n: it has no meaning in mode `strict`; allowed: with random, round_robin, "
+                        "failover"),
+    (HOP + ["-m", "dynamic", "-n", "1"], "-n: it has no meaning in mode `dynamic`; allowed: with "
+                                         "random, round_robin, failover"),
+    (HOP + ["-m", "random", "-n", "2"], "-n: chain `default` has 1 hops; allowed: 1 to 1"),
+    (HOP + ["-m", "random", "-n", "0"], "-n: `0` is no number of hops; allowed: 1 to 16"),
+    (HOP + ["-m", "random", "-n", "x"], "-n: `x` is no number of hops; allowed: 1 to 16"),
     (HOP + ["-m", "fast"], "-m: unknown mode `fast`; allowed: strict, dynamic, random, "
                            "round_robin, failover"),
     (HOP + ["-d", "chain"], "DNS mode `chain` (DNS over TCP through the chain) is not served by "
                             "this version; allowed: remote, local"),
     (HOP + ["-d", "here"], "-d: unknown DNS mode `here`; allowed: auto, remote, local, chain"),
-    (HOP + ["--udp", "proxy"], "UDP mode `proxy`: UDP is not carried yet by this version; "
-                               "allowed: deny, direct"),
+    (HOP + ["-x", "http://127.0.0.1:9", "--udp", "proxy"],
+     "UDP mode `proxy`: hop 2 of chain `default` (http://127.0.0.1:9) does not carry UDP, only "
+     "SOCKS5 does; allowed: auto, deny, direct"),
     (HOP + ["--udp", "yes"], "--udp: unknown UDP mode `yes`; allowed: auto, proxy, deny, direct"),
     (HOP + ["-b", "1.2.3.4/99"], f"-b: bad pattern `1.2.3.4/99`; allowed: {PATTERNS}"),
     (HOP + ["-b", ""], f"-b: bad pattern ``; allowed: {PATTERNS}"),
@@ -211,20 +218,17 @@ def test_configuration_error(desk):
 def test_unserved_in_configuration(desk):
     hop = 'hops = "http://10.0.0.1"'
     rows = [
-        (f'chain default {{ {hop} mode = "dynamic" }}',
-         "chain `default`: mode `dynamic` is not served by this version; allowed: strict"),
-        (f'chain default {{ {hop} }} chain x {{ {hop} mode = "failover" }} '
-         'rule r { match = "*.x" chain = "x" }',
-         "chain `x`: mode `failover` is not served by this version; allowed: strict"),
         (CHAIN_CONF + 'dns = "chain"', "DNS mode `chain` (DNS over TCP through the chain) is not "
                                        "served by this version; allowed: remote, local"),
-        (CHAIN_CONF + 'udp = "proxy"', "UDP mode `proxy`: UDP is not carried yet by this version; "
-                                       "allowed: deny, direct"),
+        (CHAIN_CONF + 'udp = "proxy"',
+         "UDP mode `proxy`: hop 1 of chain `default` (http://10.0.0.1:8080) does not carry UDP, "
+         "only SOCKS5 does; allowed: auto, deny, direct"),
     ]
     for text, want in rows:
         desk.write("x.conf", text)
         desk.refused(["-f", "x.conf", "true"], OWN, want)
-    desk.write("x.conf", rows[0][0])
+    desk.write("x.conf", f'chain default {{ {hop} mode = "dynamic" }}')
+    holds('mode = "dynamic"' in desk.printed("-f", "x.conf"), "as the file says")
     holds('mode = "strict"' in desk.printed("-f", "x.conf", "-m", "strict"), "-m comes first")
     desk.write("x.conf", CHAIN_CONF + f'chain unused {{ {hop} mode = "random" }}')
     holds("unused" in desk.printed("-f", "x.conf"), "what nothing uses does no harm")

@@ -88,7 +88,7 @@ def test_path_with_a_space(desk):
 def test_plan(desk):
     plan = Plan.of(desk, *HOP)
     same((plan.hops, plan.chains, plan.rules, plan.patterns), (1, 1, 1, 3), "counts")
-    same((plan.dns, plan.udp, plan.verbosity, plan.timeout_ms), (0, 2, 1, 30000), "defaults")
+    same((plan.dns, plan.udp, plan.verbosity, plan.timeout_ms), (0, 0, 1, 30000), "defaults")
     same((plan.has_stderr, plan.has_log, plan.log_json), (1, 0, 0), "where to say it")
     same(plan.hop_addresses(), ["127.0.0.1"], "hops")
     holds(plan.placeholder6[0] == 0xFD and plan.placeholder6[14:] == b"\0\0", "a /112 of a ULA")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What the chain does not carry is refused at once, with an errno and a line, and nothing leaves:
-UDP, raw and packet sockets, other transports, multicast. What is bypassed works. TCP in one call
-(MSG_FASTOPEN) is carried."""
+"""What is not to be carried is refused at once, with an errno and a line, and nothing leaves: UDP
+where the option says so, raw and packet sockets, other transports, multicast. What is bypassed
+works. TCP in one call (MSG_FASTOPEN) is carried."""
 
 import errno
 import os
@@ -52,14 +52,14 @@ def cases(w):
     web = servers.Nginx(w)
     micro = servers.microsocks(w)
     four, six = Echo("proxy", NEAR, 999), Echo("proxy", NEAR6, 999)
-    options = chain(micro.url(first=True))
+    options = [*chain(micro.url(first=True)), "--udp", "deny"]
 
     def script(text, more=()):
         """(what was printed, line by line; what viaduct said, without its beginning)"""
         w.forget()
         got = w.via([*options, *more], [PYTHON, "-c", HEAD + text])
         tap.same(got.code, 0, "exit code")
-        said = [line.split("]: ", 1)[1] for line in got.err.decode().splitlines()]
+        said = [line.split("]: ", 1)[1] for line in got.err.decode().splitlines() if "]: " in line]
         return got.out.decode().splitlines(), said
 
     def sendto():
@@ -103,13 +103,14 @@ show(lambda: s6.send(b'x'))
         w.quiet()
 
     def connected_for_libc():
-        """Even what libc writes by itself stays here: the socket is connected to its own address."""
+        """Nor has it in another program, and even what libc writes by itself stays here: the socket is
+        connected to its own address."""
         out, _ = script(
-            f"s4.connect(('{ORIGIN}', 53))\nf = os.fdopen(os.dup(s4.fileno()), 'wb', 0)\n"
-            "import subprocess\n"
+            f"s4.connect(('{ORIGIN}', 53))\nimport ctypes, subprocess\n"
+            "show(lambda: ctypes.CDLL(None).dprintf(s4.fileno(), b'%s', b'from inside'))\n"
             "show(lambda: subprocess.run(['sh', '-c', 'echo x >&0'], stdin=s4.fileno()).returncode)"
         )
-        tap.holds(out, "it came to its end")
+        tap.same(out, ["11", "1"])
         w.quiet()
 
     def bound_source():
@@ -147,6 +148,19 @@ show(lambda: s6.send(b'x'))
         out, _ = script(f"show(lambda: s4.sendto(b'x', ('{NEAR}', 998)))", ["-b", f"{NEAR}:999"])
         tap.same(out, ["EACCES"], "another port")
         w.quiet()
+
+    def direct():
+        """Past the chain, but for what is known by a placeholder only, and for name servers."""
+        out, said = script(
+            f"show(lambda: s4.sendto(b'x', ('{NEAR}', 999)))\nshow(lambda: s4.recvfrom(99))\n"
+            f"show(lambda: s4.connect(('{NEAR}', 999)))\nshow(lambda: s4.send(b'y'))\nshow(lambda: s4.recv(99))\n"
+            "show(lambda: s6.sendto(b'x', ('::ffff:' + socket.gethostbyname('origin.test'), 7)))\n"
+            "show(lambda: s6.sendto(b'no query', ('::ffff:10.1.0.53', 53)))",
+            ["--udp", "direct"],
+        )
+        tap.same(out, ["1", str((b"echo x", (NEAR, 999))), "None", "1", str(b"echo y"), "EACCES", "8"])
+        tap.same(said, [f"origin.test:7: {UDP_LINE}"])
+        tap.same(set(w.link.take()), {("udp", *four.at)}, "on the link")
 
     def loopback():
         out, said = script(
@@ -280,6 +294,7 @@ show(lambda: socket.socket(fileno=1))
     yield "a bound source is kept", bound_source
     yield "a resolver on loopback", own_resolver
     yield "bypassed UDP works", bypassed
+    yield "--udp direct", direct
     yield "UDP on loopback works", loopback
     yield "multicast and broadcast", multicast
     yield "raw, packet, ICMP, SCTP and UDP-Lite sockets", other_sockets

@@ -96,6 +96,8 @@ DAMAGE(hop_name, memset(HOP(p, 0)->at.name, 'x', sizeof HOP(p, 0)->at.name))
 DAMAGE(dns, p->dns = 4)
 DAMAGE(udp, p->udp = 4)
 DAMAGE(verbosity, p->verbosity = 4)
+DAMAGE(listens, p->listen = 4)
+DAMAGE(rule_listens, RULE(p, 1)->listen = 4)
 DAMAGE(family4, p->placeholder4.family = VD_IPV6)
 DAMAGE(family6, p->placeholder6.family = VD_NO_IP)
 DAMAGE(bits_0, p->placeholder4_bits = 0)
@@ -139,6 +141,8 @@ static const struct {
     {"an unknown DNS mode", dns},
     {"an unknown UDP mode", udp},
     {"an unknown verbosity", verbosity},
+    {"an unknown way to listen", listens},
+    {"a rule with an unknown way to listen", rule_listens},
     {"placeholders that are no IPv4", family4},
     {"placeholders that are no IPv6", family6},
     {"placeholders that are everything", bits_0},

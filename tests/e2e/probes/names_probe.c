@@ -180,6 +180,8 @@ static int by_getnameinfo(int argc, char **argv)
 
 /* --- the table of getaddrinfo -------------------------------------------------------------- */
 
+enum { NO_HINTS = -1 }; /* instead of flags */
+
 struct row {
     const char *node, *service;
     int flags, family, socktype, protocol;
@@ -205,7 +207,7 @@ static void print_row(const struct row *row, const char *node, bool hide)
                              .ai_socktype = row->socktype,
                              .ai_protocol = row->protocol};
     struct addrinfo *list = NULL;
-    int r = getaddrinfo(node, row->service, &hints, &list);
+    int r = getaddrinfo(node, row->service, row->flags == NO_HINTS ? NULL : &hints, &list);
 
     printf("%.40s service=%s flags=%x family=%d socktype=%d protocol=%d: %s", node ? node : "NULL",
            row->service ? row->service : "NULL", row->flags, row->family, row->socktype,
@@ -246,6 +248,17 @@ static const struct row rows[] = {
     {NAME, "80", 0, 99, SOCK_STREAM, 0},
     {NAME, "80", 0, AF_UNIX, SOCK_STREAM, 0},
     {NAME, "80", 0, AF_INET, 77, 0},
+    {NAME, "80", AI_V4MAPPED, AF_INET6, SOCK_STREAM, 0},
+    {NAME, "80", AI_V4MAPPED | AI_ALL, AF_INET6, SOCK_STREAM, 0},
+    {NAME, "80", AI_ALL, AF_INET, SOCK_STREAM, 0},
+    {NAME, "65536", 0, AF_INET, SOCK_STREAM, 0},
+    {NAME, "-1", 0, AF_INET, SOCK_STREAM, 0},
+    {NAME, "", 0, AF_INET, SOCK_STREAM, 0},
+    {NAME, "http", NO_HINTS, AF_UNSPEC, 0, 0},
+    {NAME, NULL, NO_HINTS, AF_UNSPEC, 0, 0},
+    {"localhost", "80", NO_HINTS, AF_UNSPEC, 0, 0},
+    {NULL, NULL, NO_HINTS, AF_UNSPEC, 0, 0},
+    {NULL, "80", NO_HINTS, AF_UNSPEC, 0, 0},
     {NULL, NULL, 0, AF_UNSPEC, 0, 0},
     {NULL, "80", 0, AF_UNSPEC, SOCK_STREAM, 0},
     {NULL, "80", AI_PASSIVE, AF_UNSPEC, SOCK_STREAM, 0},
@@ -265,6 +278,15 @@ static const struct row rows[] = {
     {"fd02::2", "80", 0, AF_UNSPEC, SOCK_STREAM, 0},
     {"fd02::2", "80", 0, AF_INET, SOCK_STREAM, 0},
     {"fe80::1%lo", "80", 0, AF_INET6, SOCK_STREAM, 0},
+    {"fe80::1%1", "80", 0, AF_INET6, SOCK_STREAM, 0},
+    {"fe80::1%nosuch", "80", 0, AF_INET6, SOCK_STREAM, 0},
+    {"fd02::2%lo", "80", 0, AF_INET6, SOCK_STREAM, 0},
+    {"10.2.0.2%lo", "80", 0, AF_INET, SOCK_STREAM, 0},
+    {"a..b.test", "80", 0, AF_INET, SOCK_STREAM, 0},
+    {".", "80", 0, AF_INET, SOCK_STREAM, 0},
+    {"10.2.0.256", "80", AI_NUMERICHOST, AF_INET, SOCK_STREAM, 0},
+    {"10.2.0.2", "80", AI_V4MAPPED | AI_ALL, AF_INET6, SOCK_STREAM, 0},
+    {"10.2.0.2", "80", AI_ADDRCONFIG | AI_PASSIVE, AF_INET, SOCK_STREAM, 0},
     {"::ffff:10.2.0.2", "80", 0, AF_INET6, SOCK_STREAM, 0},
 };
 
