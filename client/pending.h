@@ -54,8 +54,8 @@ bool pending_adopt(int fd, const struct sockaddr *addr, socklen_t len, const str
 
 enum pending_state pending_state(int fd);
 
-/* Takes sockets under way out of an array for poll(): their fd becomes -1. The number of them; *last
- * is where the last one stands. */
+/* Takes sockets under way out of an array for poll(): their fd becomes -1. The number of them;
+ * *last is where the last one stands. */
 size_t pending_hide(struct pollfd *fds, size_t count, size_t *last);
 
 /* Whether poll() may carry the handshake of fd on by itself: what to wait for, DRIVE_READ or

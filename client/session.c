@@ -49,8 +49,9 @@ static bool header_is_sound(const struct session_header *h, uint64_t size)
            h->names_len == SESSION_NAMES_LEN && h->book_len == SESSION_BOOK_LEN &&
            h->sockets_len == SESSION_SOCKETS_LEN && h->book_at == h->names_at + h->names_len &&
            h->sockets_at == h->book_at + h->book_len && h->assocs_len == SESSION_ASSOCS_LEN &&
-           h->assocs_at == h->sockets_at + h->sockets_len && h->hops_at == h->assocs_at + h->assocs_len &&
-           h->hops_len == SESSION_HOPS_LEN && size == h->hops_at + h->hops_len + SESSION_AUDIT_LEN;
+           h->assocs_at == h->sockets_at + h->sockets_len &&
+           h->hops_at == h->assocs_at + h->assocs_len && h->hops_len == SESSION_HOPS_LEN &&
+           size == h->hops_at + h->hops_len + SESSION_AUDIT_LEN;
 }
 
 static const char *map(int fd, uint64_t size)

@@ -11,8 +11,8 @@
 
 /* Fills in the addresses of the first hop, and of every hop behind one that takes addresses only,
  * by the system's resolver; where
- * they are taken in any order, of all; those that the hop before cannot carry are left out. Ends the program
- * with status 125 and a line that names chain and hop where none is left. */
+ * they are taken in any order, of all; those that the hop before cannot carry are left out. Ends
+ * the program with status 125 and a line that names chain and hop where none is left. */
 void resolve_hops(const char *chain, struct vd_hop *hops, size_t count, bool any_order);
 
 #endif

@@ -6,8 +6,8 @@
 #include "client/say.h"
 #include "preload/datagram.h"
 
-/* Families that reach other machines past TCP and UDP, or make the kernel use these by itself (AF_SMC,
- * AF_RDS, AF_TIPC, AF_RXRPC). */
+/* Families that reach other machines past TCP and UDP, or make the kernel use these by itself
+ * (AF_SMC, AF_RDS, AF_TIPC, AF_RXRPC). */
 static bool is_another_network(int domain)
 {
     switch (domain) {

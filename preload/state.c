@@ -47,7 +47,8 @@ HOOK int getsockname(int fd, struct sockaddr *addr, socklen_t *len)
 
     if (r < 0 || !len || !hook_is_inet(addr, room))
         return r;
-    if (sockets_any_datagrams() && sys.getsockname(fd, (struct sockaddr *)&shown, &shown_len) == 0 &&
+    if (sockets_any_datagrams() &&
+        sys.getsockname(fd, (struct sockaddr *)&shown, &shown_len) == 0 &&
         datagram_shows(fd, &shown, &shown_len))
         known = shown_len;
     if (!known && listens)

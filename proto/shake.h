@@ -56,15 +56,15 @@ struct vd_shake {
     struct vd_endpoint target;
     struct vd_ip bound_ip; /* BND of the reply; no family: a name, or none */
     uint16_t bound_port;
-    uint16_t code;   /* the last status or reply code that was read */
-    uint16_t length; /* of this stage's message */
-    uint16_t sent;   /* of it */
-    uint16_t have;   /* bytes in `in` */
-    uint32_t head;   /* HTTP: bytes of head consumed */
-    uint8_t command; /* enum vd_command */
-    uint8_t stage;   /* enum vd_stage */
-    uint8_t method;  /* SOCKS5: the one chosen */
-    uint8_t reason;  /* HTTP: from Proxy-Status, an enum vd_err */
+    uint16_t code;      /* the last status or reply code that was read */
+    uint16_t length;    /* of this stage's message */
+    uint16_t sent;      /* of it */
+    uint16_t have;      /* bytes in `in` */
+    uint32_t head;      /* HTTP: bytes of head consumed */
+    uint8_t command;    /* enum vd_command */
+    uint8_t stage;      /* enum vd_stage */
+    uint8_t method;     /* SOCKS5: the one chosen */
+    uint8_t reason;     /* HTTP: from Proxy-Status, an enum vd_err */
     uint8_t login_only; /* SOCKS5: no other method is offered */
     uint8_t excerpt_len;
     uint8_t excerpt[VD_EXCERPT_MAX]; /* the first bytes of the message awaited */

@@ -245,8 +245,9 @@ const struct conf_row conf_daemon_rows[] = {
     {"resolver = \"system\"",
      "x.conf:1: `resolver` is not served by this version; allowed: listen, proxy, allow, deny, "
      "upstream, timeouts, users, workers, sessions, log_format, udp_filter, mark, user"},
-    {"lisen a { }", "x.conf:1: unknown option `lisen`; allowed: listen, proxy, allow, deny, "
-                    "upstream, timeouts, users, workers, sessions, log_format, udp_filter, mark, user"},
+    {"lisen a { }",
+     "x.conf:1: unknown option `lisen`; allowed: listen, proxy, allow, deny, "
+     "upstream, timeouts, users, workers, sessions, log_format, udp_filter, mark, user"},
 
     {"allow a { from = {\"10.0.0.0/8\"} to = \"*:443\" commands = {\"connect\", \"bind\"} "
      "users = {\"alice\"} }\ndeny all { }",

@@ -20,8 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
         }                                                                                          \
     } while (0)
 
-/* Inputs of fuzz_shake: SHAKE_HEAD bytes, then what the hops say. SHAKE_LOGINS: 3 bits for hops with
- * a login, 3 for those that are told flights, 2 for those that are proven. */
+/* Inputs of fuzz_shake: SHAKE_HEAD bytes, then what the hops say. SHAKE_LOGINS: 3 bits for hops
+ * with a login, 3 for those that are told flights, 2 for those that are proven. */
 enum { SHAKE_HOPS, SHAKE_KINDS, SHAKE_LOGINS, SHAKE_TARGET, SHAKE_CHUNK, SHAKE_LOSS, SHAKE_HEAD };
 enum { SHAKE_TARGETS = 4, SHAKE_HOPS_MAX = 3 };
 
