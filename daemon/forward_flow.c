@@ -88,7 +88,7 @@ static enum forward_sent hold(struct forward_flow *flow, const uint8_t *data, si
     uint8_t *held = malloc(flow->held_len + len);
     if (!held)
         return FORWARD_NO_MEMORY;
-    if (flow->held_len > 0)
+    if (flow->held)
         memcpy(held, flow->held + flow->held_at, flow->held_len);
     memcpy(held + flow->held_len, data, len);
     free(flow->held);

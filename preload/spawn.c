@@ -195,7 +195,7 @@ HOOK int system(const char *command)
     return sys.system(command);
 }
 
-HOOK FILE *popen(const char *command, const char *mode)
+static FILE *start_piped(const char *command, const char *mode)
 {
     if (prepare_shell())
         return sys.popen(command, mode);
@@ -203,12 +203,17 @@ HOOK FILE *popen(const char *command, const char *mode)
     return NULL;
 }
 
+HOOK FILE *popen(const char *command, const char *mode)
+{
+    return start_piped(command, mode);
+}
+
 FILE *_IO_popen(const char *command, const char *mode);
 FILE *_IO_proc_open(FILE *file, const char *command, const char *mode);
 
 HOOK FILE *_IO_popen(const char *command, const char *mode)
 {
-    return popen(command, mode);
+    return start_piped(command, mode);
 }
 
 /* A part of popen() that is left for programs of the last century. */
