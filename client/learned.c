@@ -4,8 +4,17 @@
  */
 #include "client/learned.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
 #include "client/learned_record.h"
 #include "client/session_tables.h"
+#include "client/sys.h"
+
+enum { LINE = 2048, DAY_S = 24 * 60 * 60 };
 
 struct record *learned_record_of(unsigned hop)
 {
@@ -115,14 +124,52 @@ void learned_up(const struct vd_path *path, bool flown)
     }
 }
 
+/* The line of the launcher's cache that says so of the hop at a position; see launcher/cache.h. */
+static struct vd_out unfit_line(char text[LINE], const struct vd_path *path, unsigned position)
+{
+    struct vd_out out = vd_out_over(text, LINE);
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    vd_out_text(&out, "serial ");
+    vd_out_uint(&out, (uint64_t)now.tv_sec + DAY_S);
+    for (unsigned i = 0; i <= position; i++) {
+        vd_out_text(&out, " ");
+        vd_url_print(&out, vd_path_hop(path, i));
+    }
+    vd_out_text(&out, "\n");
+    return out;
+}
+
+/* Later commands need not find it out again. Only where the file is there, and ours. */
+static void tell_later_ones(const struct vd_path *path, unsigned position)
+{
+    const char *cache = session_plan()->cache;
+    int fd = *cache ? open(cache, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+    char text[LINE];
+    struct vd_out line;
+    struct stat st;
+
+    if (fd < 0)
+        return;
+    line = unfit_line(text, path, position);
+    if (line.ok && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid())
+        (void)!sys.write(fd, text, line.len);
+    sys.close(fd);
+}
+
 void learned_unfit(const struct vd_path *path, unsigned position)
 {
     unsigned unfit = vd_path_suspects(path, position);
+    int saved = errno;
 
     for (unsigned i = 0; i <= position; i++) {
         struct record *r = unfit >> i & 1 ? learned_record_of(path->order[i]) : NULL;
 
-        if (r)
-            put(&r->bears, BEARS_NOT);
+        if (!r || get(&r->bears) == BEARS_NOT)
+            continue;
+        put(&r->bears, BEARS_NOT);
+        tell_later_ones(path, i);
     }
+    errno = saved;
 }

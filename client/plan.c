@@ -83,7 +83,8 @@ static bool is_head_sound(const struct plan *p)
            p->verbosity <= PLAN_HOPS && p->listen <= PLAN_LISTEN_DIRECT &&
            p->placeholder4.family == VD_IPV4 && p->placeholder6.family == VD_IPV6 &&
            p->placeholder4_bits >= 8 && p->placeholder4_bits <= 30 &&
-           is_text(p->log, sizeof p->log) && (!p->has_log || p->log[0] == '/');
+           is_text(p->log, sizeof p->log) && (!p->has_log || p->log[0] == '/') &&
+           is_text(p->cache, sizeof p->cache) && (!p->cache[0] || p->cache[0] == '/');
 }
 
 bool plan_is_sound(const struct plan *p, size_t len)

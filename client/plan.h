@@ -26,7 +26,7 @@ enum plan_listen { PLAN_LISTEN_UNSAID, PLAN_LISTEN_AUTO, PLAN_LISTEN_CHAIN, PLAN
 /* -q, nothing, -v, -vv */
 enum plan_verbosity { PLAN_QUIET, PLAN_FAILURES, PLAN_CONNECTIONS, PLAN_HOPS };
 
-enum { PLAN_TITLE_MAX = 63, PLAN_LOG_MAX = 1023, PLAN_COUNT_MAX = 4096 };
+enum { PLAN_TITLE_MAX = 63, PLAN_LOG_MAX = 1023, PLAN_CACHE_MAX = 255, PLAN_COUNT_MAX = 4096 };
 
 struct plan_chain {
     char title[PLAN_TITLE_MAX + 1];
@@ -64,6 +64,8 @@ struct plan {
     uint8_t audit;  /* whether what happens is written down (client/audit.h) */
     uint8_t zero;
     char log[PLAN_LOG_MAX + 1]; /* absolute path */
+    /* The launcher's file of what hops bear (launcher/cache.h), an absolute path; "": none. */
+    char cache[PLAN_CACHE_MAX + 1];
 };
 
 /* The arrays; indices must be below the counts of the plan. */

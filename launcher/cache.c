@@ -70,13 +70,14 @@ static bool is_way(struct vd_text text, const char *way)
 enum cache_word cache_find(const struct cache *c, const char *way)
 {
     struct vd_text rest = lines_of(c);
+    enum cache_word found = CACHE_NONE;
     time_t now = time(NULL);
     struct line line;
 
-    while (next_line(&rest, &line, now))
+    while (found != CACHE_SERIAL && next_line(&rest, &line, now))
         if (line.word != CACHE_NONE && is_way(line.way, way))
-            return line.word;
-    return CACHE_NONE;
+            found = line.word;
+    return found;
 }
 
 /* --- files ----------------------------------------------------------------------------------- */
@@ -123,13 +124,13 @@ static void read_at(struct cache *c, int folder, const char *path)
     close(fd);
 }
 
-void cache_read(struct cache *c)
+void cache_read(struct cache *c, char path[PATH_MAX])
 {
-    char path[PATH_MAX];
-
     c->len = 0;
-    if (!base_path(path))
+    if (!base_path(path)) {
+        *path = 0;
         return;
+    }
     strcat(path, "/viaduct/" NAME);
     read_at(c, AT_FDCWD, path);
 }

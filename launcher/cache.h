@@ -10,11 +10,13 @@
  *
  * The number is the second until which the line holds. A wrong line costs time, never safety. A
  * file of another user, one that others may write, one that is too long or of another version
- * counts as none, and a line that cannot be read as not there. Files are replaced, never changed.
+ * counts as none, and a line that cannot be read as not there. The launcher replaces the file; the
+ * command's connections append a line where a flight went wrong (client/learned.c).
  */
 #ifndef LAUNCHER_CACHE_H
 #define LAUNCHER_CACHE_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -27,7 +29,9 @@ struct cache {
     char text[CACHE_MAX];
 };
 
-void cache_read(struct cache *c);
+/* Tells also where the file is, or would be; "": nowhere. */
+void cache_read(struct cache *c, char path[PATH_MAX]);
+/* If there are several lines, serial counts. */
 enum cache_word cache_find(const struct cache *c, const char *way);
 
 /* The cache's folder, made if need be, as a descriptor that holds its lock; -1: there is none that

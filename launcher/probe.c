@@ -63,8 +63,8 @@ static const char *write_way(char way[WAY_MAX], const struct vd_path *path)
 
 static bool is_question(const struct vd_hop *hop)
 {
-    return (hop->scheme == VD_SOCKS5 || hop->scheme == VD_SOCKS5H) &&
-           hop->pipeline == VD_PIPELINE_AUTO && !hop->no_probe && hop->unix_len == 0;
+    return (hop->scheme == VD_SOCKS5 || hop->scheme == VD_SOCKS5H) && !hop->no_probe &&
+           hop->unix_len == 0;
 }
 
 static void recall(struct plan *plan, const struct question *q, struct vd_hop *hop)
@@ -74,35 +74,57 @@ static void recall(struct plan *plan, const struct question *q, struct vd_hop *h
 
     switch (cache.len > 0 ? cache_find(&cache, write_way(way, &path)) : CACHE_NONE) {
     case CACHE_FLIGHT:
-        hop->pipeline = VD_PIPELINE_KNOWN;
+        if (is_question(hop))
+            hop->pipeline = VD_PIPELINE_KNOWN;
         break;
     case CACHE_SERIAL:
-        hop->no_probe = 1;
+        hop->pipeline = VD_PIPELINE_OFF;
         break;
     case CACHE_NONE:
-        if (questions.count < QUESTIONS_MAX)
+        if (is_question(hop) && questions.count < QUESTIONS_MAX)
             questions.all[questions.count++] = *q;
         break;
     }
 }
 
+/* What the path has no room for is not told to later commands. */
+static void read_cache(struct plan *plan)
+{
+    char path[PATH_MAX];
+
+    cache_read(&cache, path);
+    if (strlen(path) <= PLAN_CACHE_MAX)
+        memcpy(plan->cache, path, strlen(path) + 1);
+}
+
+/* A chain of one HTTP or SOCKS4 hop is a single message in any case. */
+static bool is_anything_open(const struct plan *plan)
+{
+    for (unsigned i = 0; i < plan->chain_count; i++)
+        for (unsigned j = 0; j < plan_chain(plan, i)->count; j++) {
+            const struct vd_hop *hop = plan_hops(plan) + plan_chain(plan, i)->hops[j];
+
+            if (hop->pipeline == VD_PIPELINE_AUTO && (j > 0 || is_question(hop)))
+                return true;
+        }
+    return false;
+}
+
 void probe_recall(struct plan *plan)
 {
     struct vd_hop *hops = (struct vd_hop *)plan_hops(plan); /* of a plan that may be changed */
-    bool has_read = false;
 
+    if (!is_anything_open(plan))
+        return;
+    read_cache(plan);
     for (unsigned i = 0; i < plan->chain_count; i++) {
         struct question q = {.chain = plan_chain(plan, i)};
 
         for (; q.position < q.chain->count; q.position++) {
             struct vd_hop *hop = hops + q.chain->hops[q.position];
 
-            if (!is_question(hop))
-                continue;
-            if (!has_read)
-                cache_read(&cache);
-            has_read = true;
-            recall(plan, &q, hop);
+            if (hop->pipeline == VD_PIPELINE_AUTO)
+                recall(plan, &q, hop);
         }
     }
 }

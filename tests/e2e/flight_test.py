@@ -283,6 +283,21 @@ def cases(w):
         expect(result, "ok", "ok")
         tap.holds(1.9 < result[0][1] < 3 and result[1][1] < 1, f"seconds: {result}")
         tap.same(dials(), 2)
+        result, _ = talk([url], env=env)
+        expect(result, "ok")
+        tap.holds(result[0][1] < 1, f"the next command's seconds: {result}")
+
+    def remembered_of_http():
+        """That privoxy loses early bytes costs two seconds once, not once for each command."""
+        env = {"XDG_CACHE_HOME": f"{w.dir}/privoxy"}
+        w.file("privoxy/viaduct/hops", "viaduct hops 1\n", 0o600)
+        urls = [proxies.privoxy(w).url(first=True), servers.viaductd(w).url("http")]
+        for slow in (1, 0):
+            result, _ = talk(urls, 3, env=env)
+            expect(result, "ok", "ok", "ok")
+            tap.same(sum(seconds > 1 for _, seconds in result), slow, f"slow ones of {result}")
+        with open(f"{w.dir}/privoxy/viaduct/hops", encoding="ascii") as file:
+            tap.holds(re.search(rf"^serial \d+ {urls[0]}$", file.read(), re.M), "a line about privoxy")
 
     # --- HTTP hops ----------------------------------------------------------------------------------
 
@@ -392,6 +407,7 @@ def cases(w):
     yield "a hop that bears no flight, behind one that is told no flight", flight_behind_serial
     yield "a hop that is silent in any manner", always_silent
     yield "what was kept is wrong by now", cache_is_wrong
+    yield "privoxy: what was found out is kept", remembered_of_http
     def nothing(_hop):
         return ""
 

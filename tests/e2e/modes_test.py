@@ -206,19 +206,20 @@ def cases(w):
 
     def under_load():
         """A hop ends and comes back while connections are made: none fails."""
-        mine = servers.viaductd(w, options=("-q",))
+        mine = servers.viaductd(w)
         result = []
         options = [*chain(mine.url("socks5h", first=True), urls[2]), "-m", "failover"]
         load = threading.Thread(
             target=lambda: result.append(run(options, count=40, threads=6, pause=0.02))
         )
         load.start()
+        world.wait_until(lambda: mine.server.log().count("session") > 5, "the first hop is taken")
         for _ in range(2):
-            time.sleep(0.4)
+            time.sleep(0.2)
             mine.server.proc.kill()
             mine.server.proc.wait()
             time.sleep(0.3)
-            mine = servers.viaductd(w, port=mine.port, options=("-q",))
+            mine = servers.viaductd(w, port=mine.port)
         load.join()
         got = result[0]
         odd = [line for line in got.out.splitlines() if line]

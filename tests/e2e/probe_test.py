@@ -335,7 +335,8 @@ def cases(w):
     def good_files():
         for text in ("flight {soon} {way}\n", "serial {soon} {way}\n",
                      "nonsense\n\nflight x {way}\nserial {soon} {way}\n",
-                     "serial {soon} socks5h://10.9.9.9:1080\nserial {soon} {way}\n"):
+                     "serial {soon} socks5h://10.9.9.9:1080\nserial {soon} {way}\n",
+                     "flight {soon} {way}\nserial {soon} {way}\n"):
             tap.holds(is_believed(HEAD + text)[0], f"believed: {text!r}")
 
     def bad_files():
