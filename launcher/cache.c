@@ -208,17 +208,27 @@ static bool put(int folder, const void *text, size_t len)
     return ok;
 }
 
+/* Large, and needed by few: not among what every start of the launcher touches. */
+struct room {
+    struct cache old;
+    char text[CACHE_MAX];
+};
+
 bool cache_write(int folder, const struct cache_line *lines, size_t count)
 {
-    static struct cache old;
-    static char text[CACHE_MAX];
-    struct vd_out out = vd_out_over(text, sizeof text - 1);
+    struct room *room = malloc(sizeof *room);
+    struct vd_out out = vd_out_over(room ? room->text : NULL, room ? CACHE_MAX - 1 : 0);
     time_t now = time(NULL);
+    bool ok;
 
-    read_at(&old, folder, NAME);
+    if (!room)
+        return false;
+    read_at(&room->old, folder, NAME);
     vd_out_text(&out, head);
     for (size_t i = 0; i < count; i++)
         write_new(&out, &lines[i], now);
-    write_old(&out, &old, lines, count, now);
-    return out.ok && put(folder, text, out.len);
+    write_old(&out, &room->old, lines, count, now);
+    ok = out.ok && put(folder, room->text, out.len);
+    free(room);
+    return ok;
 }

@@ -35,7 +35,7 @@ static struct {
     size_t count;
 } questions;
 
-static struct cache cache;
+static struct cache *cache; /* large, and needed by few: not among what every start touches */
 
 /* In chains whose hops stand in for each other every one may come first, and is asked so. */
 static struct vd_path path_to(const struct plan *plan, const struct question *q)
@@ -72,7 +72,7 @@ static void recall(struct plan *plan, const struct question *q, struct vd_hop *h
     struct vd_path path = path_to(plan, q);
     char way[WAY_MAX];
 
-    switch (cache.len > 0 ? cache_find(&cache, write_way(way, &path)) : CACHE_NONE) {
+    switch (cache->len > 0 ? cache_find(cache, write_way(way, &path)) : CACHE_NONE) {
     case CACHE_FLIGHT:
         if (is_question(hop))
             hop->pipeline = VD_PIPELINE_KNOWN;
@@ -92,7 +92,7 @@ static void read_cache(struct plan *plan)
 {
     char path[PATH_MAX];
 
-    cache_read(&cache, path);
+    cache_read(cache, path);
     if (strlen(path) <= PLAN_CACHE_MAX)
         memcpy(plan->cache, path, strlen(path) + 1);
 }
@@ -114,7 +114,8 @@ void probe_recall(struct plan *plan)
 {
     struct vd_hop *hops = (struct vd_hop *)plan_hops(plan); /* of a plan that may be changed */
 
-    if (!is_anything_open(plan))
+    cache = is_anything_open(plan) ? malloc(sizeof *cache) : NULL;
+    if (!cache)
         return;
     read_cache(plan);
     for (unsigned i = 0; i < plan->chain_count; i++) {
