@@ -187,9 +187,14 @@ exec env -i PATH=$PATH sh -c 'exec curl -s -o /dev/null http://{NAME}/'"""
         return w.popen("app", argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
 
     def signals():
-        """What is sent to the launcher reaches the command."""
+        """What is sent to the launcher reaches the command. (No shell: dash drops signals that come
+        while it starts a program.)"""
         for name in ("TERM", "HUP", "INT", "USR1", "QUIT"):
-            proc = start(f"trap 'echo got {name}; exit 9' {name}; echo up; while :; do sleep 0.05; done")
+            code = (
+                f"import signal, sys, time; signal.signal(signal.SIG{name}, "
+                f"lambda *_: (print(\"got {name}\"), sys.exit(9))); print(\"up\", flush=True); time.sleep(30)"
+            )
+            proc = start(f"exec {PYTHON} -c '{code}'")
             tap.same(proc.stdout.readline(), b"up\n")
             proc.send_signal(getattr(signal, f"SIG{name}"))
             out, err = proc.communicate(timeout=5)
