@@ -77,8 +77,15 @@ class Daemon:
     def session(self, visit, event="session"):
         """The line of this visit; it is waited for."""
         client = f"{visit.local[0]}:{visit.local[1]}"
-        lines = wait_until(lambda: [s for s in self.lines(event) if s["client"] == client], f"{event} of {client}")
-        tap.same(len(lines), 1, f"lines {event} of one session")
+        # the kernel may have given the same port to an earlier visit
+        visits = self.__dict__.setdefault("visits", {}).setdefault((event, client), [])
+        if visit not in visits:
+            visits.append(visit)
+        number = visits.index(visit)
+        lines = wait_until(
+            lambda: [s for s in self.lines(event) if s["client"] == client][number:], f"{event} of {client}"
+        )
+        tap.same(len(lines), len(visits) - number, f"lines {event} of one session")
         return lines[0]
 
     def workers(self):
