@@ -186,6 +186,11 @@ exec env -i PATH=$PATH sh -c 'exec curl -s -o /dev/null http://{NAME}/'"""
         argv = [w.viaduct, "--audit", "-q", *via_hop, "--", "sh", "-c", script]
         return w.popen("app", argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
 
+    def default_dispositions():
+        """However the tests themselves were started: nohup, in the background."""
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+
     def signals():
         """What is sent to the launcher reaches the command. (No shell: dash drops signals that come
         while it starts a program.)"""
@@ -194,7 +199,7 @@ exec env -i PATH=$PATH sh -c 'exec curl -s -o /dev/null http://{NAME}/'"""
                 f"import signal, sys, time; signal.signal(signal.SIG{name}, "
                 f"lambda *_: (print(\"got {name}\"), sys.exit(9))); print(\"up\", flush=True); time.sleep(30)"
             )
-            proc = start(f"exec {PYTHON} -c '{code}'")
+            proc = start(f"exec {PYTHON} -c '{code}'", preexec_fn=default_dispositions)
             tap.same(proc.stdout.readline(), b"up\n")
             proc.send_signal(getattr(signal, f"SIG{name}"))
             out, err = proc.communicate(timeout=5)
