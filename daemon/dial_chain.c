@@ -1,0 +1,211 @@
+/*
+ * The driver of proto/chain: sends what is pending, feeds what it may read. When a flight went
+ * wrong the race is run once more, on new sockets, and the chain goes message by message.
+ */
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "daemon/dial_state.h"
+#include "proto/err.h"
+
+/* --- the end --- */
+
+/* What a hop says about itself, or about us, is not the client's fault: not its login, not its
+ * request. What it says about the target is passed on. */
+static int for_client(int err)
+{
+    switch ((enum vd_err)(err < 0 ? -err : err)) {
+    case VD_ERR_LOGIN:
+    case VD_ERR_METHOD:
+    case VD_ERR_IDENT:
+    case VD_ERR_IDENT_USER:
+    case VD_ERR_COMMAND:
+    case VD_ERR_PROTOCOL:
+    case VD_ERR_TOO_LONG:
+    case VD_ERR_NAME_FORM:
+    case VD_ERR_UNSUPPORTED:
+    case VD_ERR_SPACE:
+        return VD_ERR_FAILED;
+    case VD_OK:
+    case VD_ERR_REFUSED:
+    case VD_ERR_NET:
+    case VD_ERR_HOST:
+    case VD_ERR_NAME:
+    case VD_ERR_TTL:
+    case VD_ERR_TARGET_RESET:
+    case VD_ERR_DENIED:
+    case VD_ERR_ADDRESS_TYPE:
+    case VD_ERR_FAILED:
+    case VD_ERR_BUSY:
+    case VD_ERR_UNREACHABLE:
+    case VD_ERR_CLOSED:
+    case VD_ERR_RESET:
+    case VD_ERR_SILENT:
+    case VD_ERR_RULE:
+    case VD_ERR_COUNT:
+        break;
+    }
+    return err < 0 ? -err : err;
+}
+
+/* Keeps what the chain has to say about `err`; the reason for the client. */
+static int explain(struct dial *d, int err)
+{
+    struct vd_out out = vd_out_over(d->said, sizeof d->said);
+    vd_chain_explain(&out, &d->chain, err);
+    d->said_len = out.len;
+    return for_client(err);
+}
+
+void dial_chain_failed(struct dial *d, int err)
+{
+    dial_finish(d, explain(d, err));
+}
+
+int dial_chain_late(struct dial *d)
+{
+    int err = d->phase == DIAL_CHAIN ? vd_chain_lost(&d->chain, VD_LOSS_SILENT) : VD_OK;
+    return explain(d, err < 0 ? err : -VD_ERR_SILENT);
+}
+
+/* --- the beginning --- */
+
+static bool is_chain_started(struct dial *d)
+{
+    struct vd_path path = {.hops = d->by->upstream->hops,
+                           .count = (uint8_t)d->by->upstream->hop_count};
+    for (uint8_t i = 0; i < path.count; i++)
+        path.order[i] = i;
+    learned_path(d->by->learned, &path);
+    int err = vd_chain_start(&d->chain, &path, VD_CONNECT, &d->final);
+    if (err < 0)
+        dial_chain_failed(d, err);
+    return err >= 0;
+}
+
+static void race_to_first_hop(struct dial *d)
+{
+    const struct vd_hop *hop = &d->by->upstream->hops[0];
+    d->raced_ms = dial_loop(d)->now_ms;
+    if (hop->unix_len == 0) {
+        dial_race_to(d, &hop->at);
+        return;
+    }
+    dial_race_to_unix(d, hop->unix_path);
+}
+
+void dial_chain_start(struct dial *d)
+{
+    if (is_chain_started(d))
+        race_to_first_hop(d);
+}
+
+/* --- under way --- */
+
+/* Sends what is pending. 1: all of it; 0: the socket is full; or a reason. */
+static int chain_send(struct dial *d)
+{
+    size_t n;
+    while ((n = vd_chain_pending(&d->chain, d->by->scratch, d->by->scratch_len)) > 0) {
+        ssize_t sent = send(d->io.fd, d->by->scratch, n, MSG_NOSIGNAL);
+        if (sent < 0)
+            return errno == EAGAIN ? 0 : vd_chain_lost(&d->chain, VD_LOSS_RESET);
+        vd_chain_sent(&d->chain, (size_t)sent);
+    }
+    return 1;
+}
+
+/* Receives and feeds once. VD_MORE, VD_DONE, a reason; *again false when there is no more to read.
+ */
+static int chain_receive(struct dial *d, bool *again)
+{
+    bool peek = vd_chain_peeks(&d->chain);
+    size_t want = peek ? VD_SHAKE_READ_MAX : vd_chain_want(&d->chain), used = 0;
+    ssize_t n = recv(d->io.fd, d->by->scratch, want, peek ? MSG_PEEK : 0);
+    if (n < 0 && errno == EAGAIN)
+        *again = false;
+    if (n < 0)
+        return *again ? vd_chain_lost(&d->chain, VD_LOSS_RESET) : VD_MORE;
+    if (n == 0)
+        return vd_chain_lost(&d->chain, VD_LOSS_EOF);
+    int result = vd_chain_feed(&d->chain, d->by->scratch, (size_t)n, &used);
+    if (peek && used > 0 && recv(d->io.fd, d->by->scratch, used, 0) != (ssize_t)used)
+        return -VD_ERR_RESET;
+    return result;
+}
+
+static void chain_done(struct dial *d)
+{
+    loop_timer_stop(dial_loop(d), &d->timer);
+    learned_up(d->by->learned, &d->chain);
+    vd_endpoint_set_ip(&d->bound, &d->chain.shake.bound_ip, d->chain.shake.bound_port);
+    d->seen = EPOLLIN | EPOLLOUT; /* whether more is there is not known */
+    dial_finish(d, VD_OK);
+}
+
+static void chain_limit(struct dial *d, uint8_t stage_of)
+{
+    uint32_t limit = vd_chain_timeout_ms(&d->chain);
+    if (stage_of == d->chain.at && limit == d->limit_ms)
+        return;
+    d->limit_ms = limit;
+    loop_timer_stop(dial_loop(d), &d->timer);
+    if (limit > 0)
+        loop_timer_in(dial_loop(d), &d->timer, limit);
+}
+
+static void chain_again(struct dial *d)
+{
+    learned_unfit(d->by->learned, &d->chain);
+    loop_timer_stop(dial_loop(d), &d->timer);
+    loop_close(dial_loop(d), &d->io);
+    dial_race_forget(d);
+    vd_chain_again(&d->chain);
+    race_to_first_hop(d);
+}
+
+void dial_chain_on(struct dial *d)
+{
+    bool again = true;
+    uint8_t stage_of = d->chain.at;
+    int result = VD_MORE;
+    while (again && result == VD_MORE) {
+        result = chain_send(d);
+        again = result == 1;
+        if (again)
+            result = chain_receive(d, &again);
+    }
+    if (result < 0)
+        dial_chain_failed(d, result);
+    else if (result == VD_AGAIN)
+        chain_again(d);
+    else if (result == VD_DONE && again)
+        chain_done(d);
+    else
+        chain_limit(d, stage_of);
+}
+
+/* What counts as silence depends on how far the hop is away. */
+static void set_patience(struct dial *d)
+{
+    int64_t ms = (dial_loop(d)->now_ms - d->raced_ms) * 8;
+    if (ms > d->chain.patience_ms && ms < UINT32_MAX)
+        d->chain.patience_ms = (uint32_t)ms;
+}
+
+void dial_chain_connected(struct dial *d)
+{
+    d->phase = DIAL_CHAIN;
+    set_patience(d);
+    dial_chain_on(d);
+}
+
+void dial_chain_silent(struct dial *d)
+{
+    int result = vd_chain_lost(&d->chain, VD_LOSS_SILENT);
+    if (result == VD_AGAIN)
+        chain_again(d);
+    else
+        dial_chain_failed(d, result);
+}

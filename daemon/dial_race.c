@@ -1,0 +1,232 @@
+/*
+ * The state of the race is two queues of addresses that still are to be tried, one per family,
+ * filled as answers come, and the attempts under way. dial_race_on() looks at all of it, does what
+ * can be done now, and sets the timer for what time alone will change. The families take turns,
+ * IPv6 first; a new attempt starts when the last one failed or is DIAL_STAGGER_MS old; nothing
+ * starts on A alone until AAAA is there or DIAL_AAAA_WAIT_MS have passed. The first socket that
+ * connects wins, the others are closed. If all fail, the reason that tells most is reported.
+ */
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "daemon/dial_state.h"
+#include "proto/err.h"
+
+void dial_close_attempts(struct dial *d)
+{
+    for (unsigned i = 0; i < d->used; i++)
+        loop_close(dial_loop(d), &d->attempts[i].io);
+    d->alive = 0;
+}
+
+/* --- connecting --- */
+
+static void race_lost(struct dial *d)
+{
+    int err = d->err ? d->err : VD_ERR_FAILED;
+    if (d->chained)
+        dial_chain_failed(d, -VD_ERR_UNREACHABLE);
+    else
+        dial_finish(d, err);
+}
+
+/* A connection that is new takes so few bytes at once, or is lost already. */
+static bool is_introduced(const struct dial *d)
+{
+    return send(d->io.fd, d->preface, d->preface_len, MSG_NOSIGNAL) == d->preface_len;
+}
+
+static void race_won(struct dial *d, struct dial_attempt *winner, uint32_t events)
+{
+    loop_hand_over(dial_loop(d), &winner->io, &d->io);
+    if (winner->ip.family)
+        net_addr_set(&d->peer, &winner->ip, d->port);
+    else
+        d->peer.any.sa_family = AF_UNIX;
+    resolve_stop(&d->wait);
+    loop_timer_stop(dial_loop(d), &d->timer);
+    dial_close_attempts(d);
+    d->seen = events;
+    if (d->preface_len > 0 && !is_introduced(d)) {
+        dial_blame(d, VD_ERR_TARGET_RESET);
+        race_lost(d);
+        return;
+    }
+    if (!d->chained) {
+        dial_finish(d, VD_OK);
+        return;
+    }
+    dial_chain_connected(d);
+}
+
+static void attempt_ready(struct loop_io *io, uint32_t events)
+{
+    struct dial_attempt *a = loop_owner(io, struct dial_attempt, io);
+    struct dial *d = a->dial;
+    int err = events & (EPOLLERR | EPOLLHUP) ? net_socket_err(io->fd) : VD_OK;
+    if (err == VD_OK && (events & EPOLLOUT)) {
+        race_won(d, a, events);
+        return;
+    }
+    if (err == VD_OK)
+        return;
+    loop_close(dial_loop(d), io);
+    d->alive--;
+    d->may_start = true;
+    dial_blame(d, err);
+    dial_race_on(d);
+}
+
+/* Starts an attempt to `addr`; VD_OK while it is under way, or why it is none. */
+static int attempt(struct dial *d, const struct sockaddr *addr, socklen_t len,
+                   const struct vd_ip *ip)
+{
+    struct dial_attempt *a = &d->attempts[d->used];
+    static const int on = 1;
+    int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return net_err(errno);
+    if (ip->family)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (d->by->mark && ip->family)
+        setsockopt(fd, SOL_SOCKET, SO_MARK, &d->by->mark, sizeof d->by->mark);
+    *a = (struct dial_attempt){.io = {.fd = fd, .ready = attempt_ready}, .dial = d, .ip = *ip};
+    int number = connect(fd, addr, len) == 0 || errno == EINPROGRESS ? 0 : errno;
+    if (number == 0 && loop_watch(dial_loop(d), &a->io, dial_events) != 0)
+        number = errno;
+    if (number != 0) {
+        close(fd);
+        return net_err(number);
+    }
+    d->used++;
+    d->alive++;
+    return VD_OK;
+}
+
+static void attempt_ip(struct dial *d, const struct vd_ip *ip)
+{
+    struct net_addr addr;
+    net_addr_set(&addr, ip, d->port);
+    int err = attempt(d, &addr.any, net_addr_len(&addr), ip);
+    if (err != VD_OK)
+        dial_blame(d, err);
+    d->may_start = err != VD_OK;
+}
+
+void dial_race_to_unix(struct dial *d, const char *path)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    struct vd_ip none = {0};
+    size_t path_len = strlen(path);
+    memcpy(addr.sun_path, path, path_len);
+    socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path_len + 1);
+    d->phase = DIAL_RACE;
+    int err = attempt(d, (const struct sockaddr *)&addr, len, &none);
+    if (err == VD_OK)
+        return;
+    dial_blame(d, err);
+    race_lost(d);
+}
+
+/* --- taking turns --- */
+
+static void queue_ip(struct dial *d, const struct vd_ip *ip)
+{
+    struct vd_ip plain = vd_ip_unmapped(ip);
+    struct dial_queue *q = &d->queue[plain.family == VD_IPV6 ? RESOLVE_V6 : RESOLVE_V4];
+    if (!d->chained && !d->may_reach(d, &plain))
+        dial_blame(d, VD_ERR_DENIED);
+    else if (q->count < RESOLVE_IPS_MAX)
+        q->ips[q->count++] = plain;
+}
+
+static void take_answer(struct dial *d, enum resolve_family family)
+{
+    struct dial_queue *q = &d->queue[family];
+    if (q->taken || !d->wait.lookup)
+        return;
+    struct resolve_answer a = resolve_answer(&d->wait, family);
+    if (!a.here)
+        return;
+    q->taken = true;
+    if (a.err != VD_OK)
+        dial_blame(d, a.err);
+    for (size_t i = 0; i < a.count; i++)
+        queue_ip(d, &a.ips[i]);
+}
+
+static bool is_family_awaited(const struct dial *d, enum resolve_family family)
+{
+    return d->wait.lookup && !d->queue[family].taken;
+}
+
+static const struct vd_ip *next_ip(struct dial *d)
+{
+    enum resolve_family first = d->by_v4 ? RESOLVE_V4 : RESOLVE_V6;
+    struct dial_queue *q = &d->queue[first];
+    if (q->next == q->count)
+        q = &d->queue[first == RESOLVE_V4 ? RESOLVE_V6 : RESOLVE_V4];
+    if (q->next == q->count)
+        return NULL;
+    d->by_v4 = q == &d->queue[RESOLVE_V6];
+    return &q->ips[q->next++];
+}
+
+/* Nothing is tried yet, only A is there: RFC 8305 gives AAAA a moment. */
+static bool waits_for_aaaa(struct dial *d)
+{
+    if (d->waited || d->used > 0 || !is_family_awaited(d, RESOLVE_V6) ||
+        d->queue[RESOLVE_V4].count == 0)
+        return false;
+    if (d->timer.at_ms == 0)
+        loop_timer_in(dial_loop(d), &d->timer, DIAL_AAAA_WAIT_MS);
+    return true;
+}
+
+static void start_attempts(struct dial *d)
+{
+    const struct vd_ip *ip;
+    unsigned used = d->used;
+    while (d->may_start && d->used < DIAL_ATTEMPTS && (ip = next_ip(d)))
+        attempt_ip(d, ip);
+    bool more = d->queue[0].next < d->queue[0].count || d->queue[1].next < d->queue[1].count ||
+                is_family_awaited(d, RESOLVE_V6) || is_family_awaited(d, RESOLVE_V4);
+    if (d->alive > 0 && more && (d->used > used || d->timer.at_ms == 0))
+        loop_timer_in(dial_loop(d), &d->timer, DIAL_STAGGER_MS);
+}
+
+void dial_race_on(struct dial *d)
+{
+    take_answer(d, RESOLVE_V6);
+    take_answer(d, RESOLVE_V4);
+    if (waits_for_aaaa(d))
+        return;
+    start_attempts(d);
+    if (d->alive == 0 && !is_family_awaited(d, RESOLVE_V6) && !is_family_awaited(d, RESOLVE_V4))
+        race_lost(d);
+}
+
+void dial_race_to(struct dial *d, const struct vd_endpoint *e)
+{
+    d->phase = DIAL_RACE;
+    d->port = e->port;
+    d->may_start = true;
+    if (!vd_endpoint_is_name(e))
+        queue_ip(d, &e->ip);
+    else if (resolve_start(d->by->resolver, &d->wait, e->name, e->name_len) != 0)
+        dial_blame(d, VD_ERR_BUSY);
+    dial_race_on(d);
+}
+
+void dial_race_forget(struct dial *d)
+{
+    for (int f = 0; f < 2; f++)
+        d->queue[f].count = d->queue[f].next = d->queue[f].taken = 0;
+    d->used = d->limit_ms = 0;
+    d->waited = d->by_v4 = false;
+    d->err = VD_OK;
+}

@@ -1,0 +1,49 @@
+/*
+ * dial_state: what dial.c, dial_race.c and dial_chain.c share; private to them.
+ */
+#ifndef DAEMON_DIAL_STATE_H
+#define DAEMON_DIAL_STATE_H
+
+#include "daemon/dial.h"
+
+enum dial_phase { DIAL_NONE, DIAL_TARGET, DIAL_RACE, DIAL_CHAIN, DIAL_OVER };
+
+static inline struct loop *dial_loop(const struct dial *d)
+{
+    return d->by->loop;
+}
+
+/* dial.c */
+
+/* The end: tells the owner, after which nothing of the dial is touched. */
+void dial_finish(struct dial *d, int err);
+/* A reason (positive), kept unless one that tells a client more about its target is there. */
+void dial_blame(struct dial *d, int err);
+
+/* dial_race.c; each but the last two may finish */
+
+void dial_race_to(struct dial *d, const struct vd_endpoint *e);
+/* `path` ends with a NUL and fits into sun_path. */
+void dial_race_to_unix(struct dial *d, const char *path);
+/* An answer has come, or time has passed. */
+void dial_race_on(struct dial *d);
+/* Everything of a race that is over, for another one. */
+void dial_race_forget(struct dial *d);
+void dial_close_attempts(struct dial *d);
+
+/* dial_chain.c; each but the last may finish */
+
+/* Sets out for d->final. */
+void dial_chain_start(struct dial *d);
+/* The race to the first hop was won. */
+void dial_chain_connected(struct dial *d);
+/* The socket is ready. */
+void dial_chain_on(struct dial *d);
+/* The stage has lasted too long. */
+void dial_chain_silent(struct dial *d);
+/* Nobody reached the first hop, or the like: `err` below 0. */
+void dial_chain_failed(struct dial *d, int err);
+/* The owner's time is over: the reason for the client; d->said says why. */
+int dial_chain_late(struct dial *d);
+
+#endif
