@@ -17,6 +17,7 @@ static cfg_opt_t options[] = {VD_CONF_TITLED("proxy", vd_conf_proxy_options),
                               VD_CONF_WORD("udp"),
                               VD_CONF_WORD("listen"),
                               VD_CONF_WORD("timeout"),
+                              VD_CONF_WORD("isolate"),
                               CFG_END()};
 
 /* Of enum vd_conf_action; a rule with a chain needs no word for it. */
@@ -153,16 +154,18 @@ static int read_sections(struct vd_conf_client *c, struct vd_conf_file *f, const
 
 static int read_options(struct vd_conf_client *c, struct vd_conf_file *f)
 {
-    int dns = VD_DNS_AUTO, udp = VD_UDP_AUTO;
+    int dns = VD_DNS_AUTO, udp = VD_UDP_AUTO, isolate = 0;
 
     if (vd_conf_file_patterns(f, f->root, "bypass", &c->bypass, &c->bypass_count) < 0 ||
         vd_conf_file_choice(f, f->root, "dns", vd_conf_dns_modes, &dns) < 0 ||
         vd_conf_file_choice(f, f->root, "udp", vd_conf_udp_modes, &udp) < 0 ||
+        vd_conf_file_choice(f, f->root, "isolate", vd_conf_switches, &isolate) < 0 ||
         vd_conf_file_seconds(f, f->root, "timeout", &c->timeout_ms) < 0)
         return -1;
     c->has_bypass = vd_conf_file_has(f->root, "bypass");
     c->dns = (enum vd_conf_dns)dns;
     c->udp = (enum vd_conf_udp)udp;
+    c->isolate = isolate;
     c->listen = VD_LISTEN_AUTO;
     return read_listen(f, f->root, &c->listen);
 }

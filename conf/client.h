@@ -56,6 +56,7 @@ struct vd_conf_client {
     enum vd_conf_udp udp;
     enum vd_conf_listening listen; /* never unsaid */
     uint32_t timeout_ms;           /* 0: not said */
+    bool isolate;                  /* SOCKS5 hops without a login get a random one */
 };
 
 /* Reads `path`. 0, or -1 with *error (the caller frees it). *warning (freed by the caller, may be

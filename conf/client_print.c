@@ -121,6 +121,8 @@ void vd_conf_client_print(FILE *to, const struct vd_conf_client *c)
     }
     fprintf(to, "dns = \"%s\"\nudp = \"%s\"\nlisten = \"%s\"\n", vd_conf_dns_modes[c->dns],
             vd_conf_udp_modes[c->udp], vd_conf_listen_modes[c->listen - VD_LISTEN_AUTO]);
+    if (c->isolate)
+        fputs("isolate = true\n", to);
     if (c->timeout_ms) {
         fputs("timeout = ", to);
         print_seconds(to, c->timeout_ms);

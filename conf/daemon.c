@@ -65,8 +65,6 @@ static int needs(struct vd_conf_file *f, const struct vd_conf_section *section, 
 
 /* --- sections -------------------------------------------------------------------------------- */
 
-static const char *const switches[] = {"false", "true", NULL};
-
 static const char *const versions[] = {"none", "v1", "v2", NULL};
 
 static int read_targets(struct vd_conf_listener *listen, struct vd_conf_file *f, cfg_t *cfg)
@@ -129,7 +127,7 @@ static int read_listen_options(struct vd_conf_listener *listen, struct vd_conf_f
 
     if (read_targets(listen, f, cfg) < 0 || refuse_others(listen, f, section) < 0 ||
         read_permissions(listen, f, cfg) < 0 ||
-        vd_conf_file_choice(f, cfg, "proxy_protocol", switches, &line) < 0 ||
+        vd_conf_file_choice(f, cfg, "proxy_protocol", vd_conf_switches, &line) < 0 ||
         vd_conf_file_choice(f, cfg, "balance", balances, &balance) < 0 ||
         vd_conf_file_choice(f, cfg, "send_proxy", versions, &sent) < 0 ||
         vd_conf_file_seconds(f, cfg, "check", &listen->check_ms) < 0 ||

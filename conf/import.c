@@ -203,6 +203,8 @@ static void print_options(FILE *to, const struct import *im)
     uint32_t ms = im->connect_ms + im->read_ms;
 
     fprintf(to, "dns = \"%s\"\n", im->remote_dns ? "remote" : "local");
+    if (im->isolates)
+        fputs("isolate = true\n", to);
     if (ms)
         fprintf(to, "timeout = %u.%03u\n", ms / 1000, ms % 1000);
 }

@@ -19,6 +19,7 @@ struct import {
     const char *mode;
     unsigned pick;
     bool remote_dns;   /* names go to the last hop */
+    bool isolates;     /* a login of its own for each run */
     bool keeps_bypass; /* the default stays: loopback is connected directly */
     uint32_t connect_ms, read_ms;
     bool in_list; /* proxychains: behind [ProxyList] */

@@ -38,16 +38,12 @@ static void set_port(struct import *im, const char *value, const char *text)
 /* --- torsocks ----------------------------------------------------------------------------------
  */
 
-static const char *torsocks_reason(const char *word, const char *value)
+static const char *torsocks_reason(const char *word)
 {
-    bool off = !strcmp(value, "0");
-
     if (!strcasecmp(word, "OnionAddrRange"))
         return "viaduct finds a range of placeholder addresses by itself";
     if (!strcasecmp(word, "AllowInbound"))
         return "listeners are left alone; see `listen` in viaduct.conf(5)";
-    if (!strcasecmp(word, "IsolatePID"))
-        return off ? NULL : "give the proxy's URL a user of your own for each run";
     return "not understood";
 }
 
@@ -66,7 +62,9 @@ void import_torsocks(struct import *im, char **words, unsigned count, const char
         copy(server_of(im)->password, value);
     else if (!strcasecmp(words[0], "AllowOutboundLocalhost"))
         im->keeps_bypass = *value != '0';
-    else if ((why = torsocks_reason(words[0], value)))
+    else if (!strcasecmp(words[0], "IsolatePID"))
+        im->isolates = *value != '0';
+    else if ((why = torsocks_reason(words[0])))
         import_note(im, text, why);
 }
 

@@ -17,6 +17,7 @@ const char *const vd_conf_dns_modes[] = {"auto", "remote", "local", "chain", NUL
 const char *const vd_conf_udp_modes[] = {"auto", "proxy", "deny", "direct", NULL};
 const char *const vd_conf_listen_modes[] = {"auto", "chain", "direct", NULL};
 const char *const vd_conf_log_formats[] = {"text", "json", NULL};
+const char *const vd_conf_switches[] = {"false", "true", NULL};
 const char *const vd_conf_udp_filters[] = {"host", "port", "any", NULL};
 
 static void clean_text(char **text)

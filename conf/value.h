@@ -22,6 +22,7 @@ extern const char *const vd_conf_dns_modes[];
 extern const char *const vd_conf_udp_modes[];
 extern const char *const vd_conf_listen_modes[]; /* from VD_LISTEN_AUTO on */
 extern const char *const vd_conf_log_formats[];  /* text, json */
+extern const char *const vd_conf_switches[];     /* false, true */
 extern const char *const vd_conf_udp_filters[];  /* host, port, any: enum vd_udp_filter */
 
 /* The index of `text` among `words`. `what` names the option in the error. */

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "launcher/isolate.h"
 #include "launcher/range.h"
 #include "launcher/resolve.h"
 #include "launcher/say.h"
@@ -104,6 +105,8 @@ static uint16_t chain_index(struct build *b, const char *title)
     chain->pick = (uint8_t)from->pick;
     chain->count = (uint8_t)from->hop_count;
     memcpy(hops, from->hops, from->hop_count * sizeof *hops);
+    if (b->effective->conf.isolate)
+        isolate_hops(hops, from->hop_count);
     bool any_order = from->mode != VD_MODE_STRICT; /* each may come to be the first, or the last */
     if (b->effective->conf.dns == VD_DNS_REMOTE)
         for (size_t i = any_order ? 0 : from->hop_count - 1; i < from->hop_count; i++)

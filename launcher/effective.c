@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "conf/value.h"
+#include "launcher/isolate.h"
 #include "launcher/say.h"
 #include "proto/bytes.h"
 
@@ -271,6 +272,16 @@ static void set_mode(struct vd_conf_chain *chain, const struct options *o)
         chain->pick = 0;
 }
 
+/* Who asks for it on the command line relies on it; the file may speak of other chains. */
+static void isolate(struct effective *e)
+{
+    const struct vd_conf_chain *chain = vd_conf_client_chain(&e->conf, e->chain);
+
+    if (!isolate_finds(chain->hops, chain->hop_count))
+        say_die(EXIT_OWN, "--isolate: chain `%s` has no SOCKS5 hop without a login", chain->title);
+    e->conf.isolate = true;
+}
+
 void effective_make(struct effective *e, const struct options *o)
 {
     *e = (struct effective){.path = NULL};
@@ -286,6 +297,8 @@ void effective_make(struct effective *e, const struct options *o)
         e->conf.timeout_ms = o->timeout_ms;
     if (!e->conf.timeout_ms)
         e->conf.timeout_ms = TIMEOUT_MS;
+    if (o->isolate)
+        isolate(e);
     refuse_unserved(e);
     if (e->conf.listen == VD_LISTEN_UNSAID)
         e->conf.listen = VD_LISTEN_AUTO;

@@ -150,6 +150,12 @@ static void set_audit(struct options *o, char *value)
     o->audit = true;
 }
 
+static void set_isolate(struct options *o, char *value)
+{
+    (void)value;
+    o->isolate = true;
+}
+
 static void show_version(struct options *o, char *value)
 {
     (void)o, (void)value;
@@ -192,6 +198,7 @@ static const struct option {
     {0, "udp", "MODE", "auto (default), proxy, deny or direct", set_udp},
     {'t', "timeout", "SECONDS", "for the whole handshake of a connection (default 30)",
      set_timeout},
+    {0, "isolate", NULL, "a random login for this run, on SOCKS5 hops without one", set_isolate},
     {'q', "quiet", NULL, "say nothing", set_quiet},
     {'v', "verbose", NULL, "one line per connection; -vv: one per hop", set_verbose},
     {0, "log", "FILE", "where to say it (default: the standard error)", set_log},

@@ -26,7 +26,7 @@ struct options {
     enum vd_conf_udp udp;
     uint32_t timeout_ms; /* 0: not given */
     int verbosity;       /* enum plan_verbosity */
-    bool log_json, print_config, keep_proxy_env, audit;
+    bool log_json, print_config, keep_proxy_env, audit, isolate;
     char **command; /* ends with NULL; empty: none was given */
 };
 

@@ -26,7 +26,7 @@ _viaduct_command_at()
         case ${COMP_WORDS[i]} in
             --) echo $((i + 1)) && return ;;
             --*=*) ;;
-            -q | --quiet | -v | -vv | --verbose | --audit | --print-config | --keep-proxy-env) ;;
+            -q | --quiet | -v | -vv | --verbose | --audit | --isolate | --print-config | --keep-proxy-env) ;;
             -*) ((i++)) ;;
             *) echo "$i" && return ;;
         esac
@@ -51,7 +51,7 @@ _viaduct()
     _viaduct_value "$before" "$word" && return
     if [[ $word == -* ]]; then
         COMPREPLY=($(compgen -W '-x --proxy -f --config -c --chain -m --mode -n --pick -d --dns
-            -b --bypass --udp -t --timeout -q --quiet -v --verbose --log --log-format --audit
+            -b --bypass --udp -t --timeout -q --quiet -v --verbose --log --log-format --audit --isolate
             --print-config --import --keep-proxy-env -V --version -h --help --' -- "$word"))
     else
         COMPREPLY=($(compgen -c -- "$word"))

@@ -13,7 +13,7 @@ function __viaduct_command
             case --
                 echo $words[(math $i + 1)..]
                 return 0
-            case '--*=*' -q --quiet -v -vv --verbose --audit --print-config --keep-proxy-env
+            case '--*=*' -q --quiet -v -vv --verbose --audit --isolate --print-config --keep-proxy-env
             case '-*'
                 set skip 1
             case '*'
@@ -42,6 +42,7 @@ complete -c viaduct -n __viaduct_options -s d -l dns -x -a 'remote local' -d 'Wh
 complete -c viaduct -n __viaduct_options -s b -l bypass -x -a none -d 'Direct for an address, network or name'
 complete -c viaduct -n __viaduct_options -l udp -x -a 'auto proxy deny direct' -d 'What becomes of datagrams'
 complete -c viaduct -n __viaduct_options -s t -l timeout -x -d 'Seconds for the whole handshake'
+complete -c viaduct -n __viaduct_options -l isolate -d 'A random login for this run'
 complete -c viaduct -n __viaduct_options -s q -l quiet -d 'Say nothing'
 complete -c viaduct -n __viaduct_options -s v -l verbose -d 'One line per connection'
 complete -c viaduct -n __viaduct_options -l log -r -F -d 'Where to say it'

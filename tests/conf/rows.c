@@ -50,14 +50,14 @@ const struct conf_row conf_client_rows[] = {
 
     /* names of options and sections */
     {"# one\nprxy a { }\n", "x.conf:2: unknown option `prxy`; allowed: proxy, chain, rule, bypass, "
-                            "dns, udp, listen, timeout"},
+                            "dns, udp, listen, timeout, isolate"},
     {"proxy a {\n  url = \"http://h\"\n  user = \"x\"\n}",
      "x.conf:3: unknown option `user`; allowed: url, timeout"},
     {"chain a { hop = \"http://h\" }", "x.conf:1: unknown option `hop`; allowed: hops, mode, pick"},
     {"rule a { matches = \"x\" }",
      "x.conf:1: unknown option `matches`; allowed: match, chain, action, listen"},
     {"chain|hops = \"http://h\"", "x.conf:1: unknown option `chain`; allowed: proxy, chain, rule, "
-                                  "bypass, dns, udp, listen, timeout"},
+                                  "bypass, dns, udp, listen, timeout, isolate"},
     {"dns = \"remote\"\n''", "x.conf:2: unexpected empty text; allowed: the name of an option"},
     {"dns = \"remote\"\ndns = \"local\"", "x.conf:2: `dns` is given twice"},
     {"bypass = {\"a\"}\n\nbypass = {\"b\", \"c\"}", "x.conf:3: `bypass` is given twice"},
@@ -162,6 +162,10 @@ const struct conf_row conf_client_rows[] = {
     {"bypass = {}", NULL},
     {"dns = \"auto\" udp = \"auto\"", NULL},
     {"dns = \"chain\" udp = \"proxy\"", NULL},
+    {"isolate = true", NULL},
+    {"isolate = false", NULL},
+    {"isolate = yes", "x.conf:1: unknown isolate `yes`; allowed: false, true"},
+    {"isolate = \"\"", "x.conf:1: unknown isolate ``; allowed: false, true"},
     {"dns = \"never\"", "x.conf:1: unknown dns `never`; allowed: auto, remote, local, chain"},
     {"dns = \"Remote\"", "x.conf:1: unknown dns `Remote`; allowed: auto, remote, local, chain"},
     {"udp = \"yes\"", "x.conf:1: unknown udp `yes`; allowed: auto, proxy, deny, direct"},

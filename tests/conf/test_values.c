@@ -16,7 +16,7 @@ static const char whole[] =
     "rule two { match = \"10.0.0.0/8\" action = \"direct\" listen = \"direct\" }\n"
     "rule three { match = \"2001:db8::/32\" action = \"refuse\" }\n"
     "bypass = {\"::1\", \"localhost\"} dns = \"local\" udp = \"direct\" timeout = 0.25\n"
-    "listen = \"chain\"\n";
+    "listen = \"chain\" isolate = true\n";
 
 static struct vd_conf_client read_client(const char *text)
 {
@@ -58,7 +58,7 @@ static void test_client(void)
         EXPECT(c.rules[1].listen == VD_LISTEN_DIRECT && c.rules[2].listen == VD_LISTEN_UNSAID);
     }
     EXPECT(c.dns == VD_DNS_LOCAL && c.udp == VD_UDP_DIRECT && c.timeout_ms == 250);
-    EXPECT(c.listen == VD_LISTEN_CHAIN);
+    EXPECT(c.listen == VD_LISTEN_CHAIN && c.isolate);
     EXPECT(vd_conf_client_chain(&c, "default") == c.chains && !vd_conf_client_chain(&c, "x"));
     vd_conf_client_free(&c);
     tap_end("what a configuration means");
@@ -70,7 +70,7 @@ static void test_defaults(void)
     struct vd_conf_client c = read_client("");
     EXPECT(!c.has_bypass && c.bypass_count == 0 && c.timeout_ms == 0);
     EXPECT(c.dns == VD_DNS_AUTO && c.udp == VD_UDP_AUTO && c.chain_count == 0);
-    EXPECT(c.listen == VD_LISTEN_AUTO);
+    EXPECT(c.listen == VD_LISTEN_AUTO && !c.isolate);
     vd_conf_client_free(&c);
     c = read_client("bypass = {}");
     EXPECT(c.has_bypass && c.bypass_count == 0);
@@ -107,7 +107,7 @@ static void test_print(void)
     EXPECT(c.chain_count == 2 && c.chains[1].hops[0].no_probe);
     EXPECT(c.chain_count == 2 && !strcmp(c.chains[1].title, "a \"b\" \\ ${c}"));
     EXPECT(c.timeout_ms == 250 && c.udp == VD_UDP_DIRECT && c.rule_count == 3);
-    EXPECT(c.listen == VD_LISTEN_CHAIN);
+    EXPECT(c.listen == VD_LISTEN_CHAIN && c.isolate);
     EXPECT(c.rule_count == 3 && c.rules[1].listen == VD_LISTEN_DIRECT);
     vd_conf_client_free(&c);
     free(first);

@@ -45,8 +45,9 @@ ROWS = [
      [r'"socks5://a%40b:\*\*\*@\[fd00::1\]:1080"'], []),
     ("torsocks", "TorAddress 127.0.0.1\nTorPort 9150\nOnionAddrRange 127.42.42.0/24\nSOCKS5Username u\n"
      "SOCKS5Password p\nAllowInbound 1\nAllowOutboundLocalhost 1\nIsolatePID 1\n",
-     [r'"socks5h://u:\*\*\*@127\.0\.0\.1:9150"', 'dns = "remote"', '"127.0.0.0/8"'],
-     ["3: OnionAddrRange 127.42.42.0/24: viaduct", "6: AllowInbound 1: listeners", "8: IsolatePID 1: give"]),
+     [r"isolate = true", r'"socks5h://u:\*\*\*@127\.0\.0\.1:9150"', 'dns = "remote"', '"127.0.0.0/8"'],
+     ["3: OnionAddrRange 127.42.42.0/24: viaduct", "6: AllowInbound 1: listeners"]),
+    ("torsocks: a login for each run", "TorPort 9050\nIsolatePID 1\n", ["isolate = true"], []),
     ("torsocks: defaults", "TorPort 9050\n", [r'"socks5h://127\.0\.0\.1:9050"', r"bypass = \{\}"], []),
     ("tsocks", "local = 192.168.0.0/255.255.0.0\npath {\n  reaches = 150.0.0.0/255.255.0.0\n"
      "  reaches = 150.1.0.0:80-1024/255.255.0.0\n  server = 10.1.7.25\n  server_type = 5\n"

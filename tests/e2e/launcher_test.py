@@ -62,6 +62,9 @@ OPTIONS = [  # arguments behind which `touch marker` stands, and the error
      "UDP mode `proxy`: hop 2 of chain `default` (http://127.0.0.1:9) does not carry UDP, only "
      "SOCKS5 does; allowed: auto, deny, direct"),
     (HOP + ["--udp", "yes"], "--udp: unknown UDP mode `yes`; allowed: auto, proxy, deny, direct"),
+    (["-x", "http://127.0.0.1", "-x", "socks5://u@127.0.0.1", "--isolate"],
+     "--isolate: chain `default` has no SOCKS5 hop without a login"),
+    (HOP + ["--isolate=yes"], "--isolate takes no value"),
     (HOP + ["-b", "1.2.3.4/99"], f"-b: bad pattern `1.2.3.4/99`; allowed: {PATTERNS}"),
     (HOP + ["-b", ""], f"-b: bad pattern ``; allowed: {PATTERNS}"),
     (HOP + ["-t", "0"], "-t: bad timeout `0`; allowed: seconds from 0.001 to 86400"),

@@ -118,14 +118,14 @@ tolerate-pipelining 1
     return Hop(server, port, ("http",))
 
 
-def tor(w):
+def tor(w, more=""):
     """Its SOCKS port; there is no network behind it, so every CONNECT waits."""
     port = w.port()
     home = f"{w.dir}/tor.{port}"
     os.mkdir(home, 0o700)
     config = w.file(
         f"torrc.{port}",
-        f"SocksPort 0.0.0.0:{port}\nDataDirectory {home}\nLog notice stderr\nSocksTimeout 10\n",
+        f"SocksPort 0.0.0.0:{port}\nDataDirectory {home}\nLog notice stderr\nSocksTimeout 10\n{more}",
     )
     server = w.serve("tor", "proxy", ["tor", "--defaults-torrc", "/dev/null", "-f", config], port, seconds=30)
     return Hop(server, port, ("socks5h",))
