@@ -43,7 +43,10 @@ struct vd_conf_chain *vd_conf_client_add_chain(struct vd_conf_client *c, const c
         return NULL;
     c->chains = more;
     more += c->chain_count;
-    *more = (struct vd_conf_chain){.title = strdup(title)};
+    more->title = strdup(title); /* not the hops: they are many pages, and there are none yet */
+    more->hop_count = 0;
+    more->mode = VD_MODE_STRICT;
+    more->pick = 0;
     if (!more->title)
         return NULL;
     c->chain_count++;
