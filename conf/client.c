@@ -23,34 +23,9 @@ static cfg_opt_t options[] = {VD_CONF_TITLED("proxy", vd_conf_proxy_options),
 /* Of enum vd_conf_action; a rule with a chain needs no word for it. */
 static const char *const actions[] = {"direct", "refuse", NULL};
 
-struct vd_conf_chain *vd_conf_client_chain(const struct vd_conf_client *c, const char *title)
-{
-    for (size_t i = 0; i < c->chain_count; i++)
-        if (!strcmp(c->chains[i].title, title))
-            return &c->chains[i];
-    return NULL;
-}
-
 static int out_of_memory(struct vd_conf_file *f)
 {
     return vd_conf_file_wrong(f, f->root->line, strdup("out of memory"));
-}
-
-struct vd_conf_chain *vd_conf_client_add_chain(struct vd_conf_client *c, const char *title)
-{
-    struct vd_conf_chain *more = reallocarray(c->chains, c->chain_count + 1, sizeof *more);
-    if (!more)
-        return NULL;
-    c->chains = more;
-    more += c->chain_count;
-    more->title = strdup(title); /* not the hops: they are many pages, and there are none yet */
-    more->hop_count = 0;
-    more->mode = VD_MODE_STRICT;
-    more->pick = 0;
-    if (!more->title)
-        return NULL;
-    c->chain_count++;
-    return more;
 }
 
 static int read_chain(struct vd_conf_client *c, struct vd_conf_file *f,
