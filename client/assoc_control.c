@@ -135,7 +135,7 @@ static const struct plan_chain *chain_at(int at)
 /* The hops that its mode has chosen, or the first of them. */
 static struct plan_chain chosen(const struct assoc_hold *h, unsigned count)
 {
-    struct plan_chain chain = {.mode = PLAN_STRICT, .count = (uint8_t)count};
+    struct plan_chain chain = {.mode = VD_MODE_STRICT, .count = (uint8_t)count};
 
     memcpy(chain.hops, h->order, count * sizeof *chain.hops);
     return chain;
@@ -205,7 +205,7 @@ static int fail_by_hop(struct control *c, int result)
     struct assoc_hold *h = assoc_hold_made(c->at);
     struct vd_path *path = &c->drive.chain.path;
 
-    if (chain->mode != PLAN_STRICT && modes_failed(chain, &c->drive.chain, result))
+    if (chain->mode != VD_MODE_STRICT && modes_failed(chain, &c->drive.chain, result))
         return assoc_begin(c->at, h->cookie, assoc_hold_fd(h), chain);
     path->count = h->hops; /* "of 3" */
     memcpy(path->order, h->order, sizeof path->order);

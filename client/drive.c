@@ -46,8 +46,9 @@ static const struct plan_chain *other_ways(const struct plan_chain *chain)
     const struct plan *plan = session_plan();
     const struct plan_chain *first = plan_chain(plan, 0);
 
-    return chain >= first && chain < first + plan->chain_count && chain->mode != PLAN_STRICT ? chain
-                                                                                             : NULL;
+    return chain >= first && chain < first + plan->chain_count && chain->mode != VD_MODE_STRICT
+               ? chain
+               : NULL;
 }
 
 int drive_begin(struct drive *d, const struct target *t, int family, int64_t limit_ns)

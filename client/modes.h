@@ -1,15 +1,8 @@
 /*
- * modes: which hops of a chain a connection takes.
+ * modes: which hops of a chain a connection takes: proto/mode.h, with what the session knows.
  *
- *     strict       all, in order
- *     dynamic      all that are not known to be dead, in order
- *     random       `pick` of them, in any order
- *     round_robin  the next `pick`, in turn over all connections of the session
- *     failover     the first `pick`
- *
- * The last three prefer hops that are not known to be dead, and never take fewer than `pick` (0
- * means 1). A hop that failed is dead for a while, for the whole session; when all are, they are
- * tried as if none were. No locks, no allocation.
+ * Turns are taken over all connections of the session. A hop that failed is dead for a while, for
+ * the whole session; when all are, they are tried as if none were. No locks, no allocation.
  */
 #ifndef VD_CLIENT_MODES_H
 #define VD_CLIENT_MODES_H

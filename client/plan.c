@@ -60,7 +60,7 @@ static bool is_hop_sound(const struct vd_hop *hop)
 static bool is_chain_sound(const struct plan *p, const struct plan_chain *chain)
 {
     if (chain->count < 1 || chain->count > VD_HOPS_MAX || chain->pick > chain->count ||
-        chain->mode > PLAN_FAILOVER || !is_text(chain->title, sizeof chain->title))
+        chain->mode > VD_MODE_FAILOVER || !is_text(chain->title, sizeof chain->title))
         return false;
     for (unsigned i = 0; i < chain->count; i++)
         if (chain->hops[i] >= p->hop_count)

@@ -11,11 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "proto/chain.h"
+#include "proto/mode.h"
 #include "proto/pattern.h"
 #include "proto/url.h"
 
-enum plan_mode { PLAN_STRICT, PLAN_DYNAMIC, PLAN_RANDOM, PLAN_ROUND_ROBIN, PLAN_FAILOVER };
 enum plan_dns { PLAN_DNS_AUTO, PLAN_DNS_REMOTE, PLAN_DNS_LOCAL, PLAN_DNS_CHAIN };
 enum plan_udp { PLAN_UDP_AUTO, PLAN_UDP_PROXY, PLAN_UDP_DENY, PLAN_UDP_DIRECT };
 enum plan_action { PLAN_CHAIN, PLAN_DIRECT, PLAN_REFUSE };
@@ -30,7 +29,7 @@ enum { PLAN_TITLE_MAX = 63, PLAN_LOG_MAX = 1023, PLAN_CACHE_MAX = 255, PLAN_COUN
 
 struct plan_chain {
     char title[PLAN_TITLE_MAX + 1];
-    uint8_t mode;  /* enum plan_mode */
+    uint8_t mode;  /* enum vd_mode */
     uint8_t pick;  /* how many hops of `count`, for random, round_robin and failover; 0: one */
     uint8_t count; /* 1 to VD_HOPS_MAX */
     uint8_t zero;

@@ -139,7 +139,7 @@ static bool takes_names(const struct plan_chain *chain)
 {
     const struct vd_hop *hops = plan_hops(session_plan());
 
-    for (unsigned i = chain->mode == PLAN_STRICT ? chain->count - 1u : 0; i < chain->count; i++)
+    for (unsigned i = chain->mode == VD_MODE_STRICT ? chain->count - 1u : 0; i < chain->count; i++)
         if (!vd_hop_takes_names(hops + chain->hops[i]))
             return false;
     return true;

@@ -12,16 +12,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "proto/mode.h"
 #include "proto/pattern.h"
 #include "proto/url.h"
 
-enum vd_conf_mode {
-    VD_MODE_STRICT,
-    VD_MODE_DYNAMIC,
-    VD_MODE_RANDOM,
-    VD_MODE_ROUND_ROBIN,
-    VD_MODE_FAILOVER
-};
 enum vd_conf_dns { VD_DNS_AUTO, VD_DNS_REMOTE, VD_DNS_LOCAL, VD_DNS_CHAIN };
 enum vd_conf_udp { VD_UDP_AUTO, VD_UDP_PROXY, VD_UDP_DENY, VD_UDP_DIRECT };
 enum vd_conf_listening { VD_LISTEN_UNSAID, VD_LISTEN_AUTO, VD_LISTEN_CHAIN, VD_LISTEN_DIRECT };
@@ -31,7 +25,7 @@ struct vd_conf_chain {
     char *title;
     struct vd_hop hops[VD_HOPS_MAX]; /* proxies by name are already put in */
     size_t hop_count;
-    enum vd_conf_mode mode;
+    enum vd_mode mode;
     unsigned pick; /* for the last three modes; 0: 1 */
 };
 

@@ -191,6 +191,6 @@ int vd_conf_file_chain(struct vd_conf_file *f, const struct vd_conf_section *sec
     if (read_hops(f, section, chain) < 0 ||
         vd_conf_file_choice(f, section->cfg, "mode", vd_conf_modes, &mode) < 0)
         return -1;
-    chain->mode = (enum vd_conf_mode)mode;
+    chain->mode = (enum vd_mode)mode;
     return read_pick(f, section->cfg, chain);
 }

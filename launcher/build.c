@@ -23,11 +23,6 @@ struct build {
     struct vd_pattern *patterns;
 };
 
-static_assert(PLAN_STRICT == (int)VD_MODE_STRICT && PLAN_DYNAMIC == (int)VD_MODE_DYNAMIC &&
-                  PLAN_RANDOM == (int)VD_MODE_RANDOM &&
-                  PLAN_ROUND_ROBIN == (int)VD_MODE_ROUND_ROBIN &&
-                  PLAN_FAILOVER == (int)VD_MODE_FAILOVER,
-              "the same order");
 static_assert(PLAN_DNS_AUTO == (int)VD_DNS_AUTO && PLAN_DNS_REMOTE == (int)VD_DNS_REMOTE &&
                   PLAN_DNS_LOCAL == (int)VD_DNS_LOCAL && PLAN_DNS_CHAIN == (int)VD_DNS_CHAIN,
               "the same order");

@@ -44,7 +44,7 @@ static void set_mode(struct options *o, char *value)
     if (mode < 0)
         die_of("-m", error);
     o->has_mode = true;
-    o->mode = (enum vd_conf_mode)mode;
+    o->mode = (enum vd_mode)mode;
 }
 
 static void set_pick(struct options *o, char *value)

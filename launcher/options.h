@@ -19,7 +19,7 @@ struct options {
     size_t bypass_count;
     bool clear_bypass; /* -b none: only what -b gave after it holds */
     bool has_mode;     /* -m */
-    enum vd_conf_mode mode;
+    enum vd_mode mode;
     uint32_t pick; /* -n; 0: not given */
     bool has_dns, has_udp;
     enum vd_conf_dns dns;

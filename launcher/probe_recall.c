@@ -14,7 +14,7 @@ static struct cache *cache; /* large, and needed by few: not among what every st
 
 struct vd_path probe_path(const struct plan *plan, const struct probe_question *q)
 {
-    bool in_order = q->chain->mode == PLAN_STRICT || q->chain->mode == PLAN_DYNAMIC;
+    bool in_order = q->chain->mode == VD_MODE_STRICT || q->chain->mode == VD_MODE_DYNAMIC;
     struct vd_path path = {.hops = plan_hops(plan)};
 
     for (unsigned i = in_order ? 0 : q->position; i <= q->position; i++)
