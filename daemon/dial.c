@@ -148,6 +148,12 @@ void dial_start_unix(struct dial *d, const char *path)
     dial_race_to_unix(d, path);
 }
 
+void dial_await_second(struct dial *d)
+{
+    d->phase = DIAL_CHAIN;
+    dial_chain_next(d);
+}
+
 void dial_start(struct dial *d, const struct vd_endpoint *target)
 {
     d->target = target;

@@ -56,6 +56,8 @@ struct dial {
     void (*done)(struct dial *dial, int err); /* VD_OK, or a reason (positive) for the client */
     bool (*may_reach)(struct dial *dial, const struct vd_ip *ip); /* the guard on final addresses */
 
+    uint8_t command;     /* of a chain, enum vd_command; 0: CONNECT */
+    uint8_t hops;        /* of a chain: the first so many of its hops; 0: all */
     uint8_t preface_len; /* set by the owner, if anything is to be sent first of all */
     uint8_t preface[VD_PROXYLINE_OUT];
 
@@ -85,12 +87,16 @@ struct dial {
     struct vd_chain chain;
 };
 
-/* Sets everything but `done` and `may_reach`. */
+/* Sets everything but `done` and `may_reach`; the owner may then set `command` and `hops`. */
 void dial_init(struct dial *dial, const struct dialer *by);
 /* Sets out for `target`, which outlives the dial. The last thing its caller does. */
 void dial_start(struct dial *dial, const struct vd_endpoint *target);
 /* To a unix socket on this machine, which no chain leads to; `path` outlives the dial. */
 void dial_start_unix(struct dial *dial, const char *path);
+/* After `done` of a chain whose command was BIND, with the socket still the dial's: awaits the
+ * second reply, without a limit of time, and calls `done` once more: `bound` is who has come, or a
+ * reason why nobody has. The last thing its caller does. */
+void dial_await_second(struct dial *dial);
 /* Gives up: closes what is open, calls nobody. Harmless after `done` and without dial_start. */
 void dial_stop(struct dial *dial);
 /* The time is over: what to tell the client; says why in dial->said where there is a chain. */

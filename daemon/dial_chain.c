@@ -12,15 +12,17 @@
 /* --- the end --- */
 
 /* What a hop says about itself, or about us, is not the client's fault: not its login, not its
- * request. What it says about the target is passed on. */
-static int for_client(int err)
+ * request. What it says about the target is passed on, and so is that it has no such command where
+ * that is not the one that every hop has. */
+static int for_client(const struct dial *d, int err)
 {
     switch ((enum vd_err)(err < 0 ? -err : err)) {
+    case VD_ERR_COMMAND:
+        return d->command ? VD_ERR_COMMAND : VD_ERR_FAILED;
     case VD_ERR_LOGIN:
     case VD_ERR_METHOD:
     case VD_ERR_IDENT:
     case VD_ERR_IDENT_USER:
-    case VD_ERR_COMMAND:
     case VD_ERR_PROTOCOL:
     case VD_ERR_TOO_LONG:
     case VD_ERR_NAME_FORM:
@@ -55,7 +57,7 @@ static int explain(struct dial *d, int err)
     struct vd_out out = vd_out_over(d->said, sizeof d->said);
     vd_chain_explain(&out, &d->chain, err);
     d->said_len = out.len;
-    return for_client(err);
+    return for_client(d, err);
 }
 
 void dial_chain_failed(struct dial *d, int err)
@@ -73,12 +75,12 @@ int dial_chain_late(struct dial *d)
 
 static bool is_chain_started(struct dial *d)
 {
-    struct vd_path path = {.hops = d->by->upstream->hops,
-                           .count = (uint8_t)d->by->upstream->hop_count};
+    const struct vd_conf_chain *up = d->by->upstream;
+    struct vd_path path = {.hops = up->hops, .count = d->hops ? d->hops : (uint8_t)up->hop_count};
     for (uint8_t i = 0; i < path.count; i++)
         path.order[i] = i;
     learned_path(d->by->learned, &path);
-    int err = vd_chain_start(&d->chain, &path, VD_CONNECT, &d->final);
+    int err = vd_chain_start(&d->chain, &path, d->command ? d->command : VD_CONNECT, &d->final);
     if (err < 0)
         dial_chain_failed(d, err);
     return err >= 0;
@@ -138,7 +140,8 @@ static int chain_receive(struct dial *d, bool *again)
 static void chain_done(struct dial *d)
 {
     loop_timer_stop(dial_loop(d), &d->timer);
-    learned_up(d->by->learned, &d->chain);
+    if (d->chain.path.count == d->by->upstream->hop_count)
+        learned_up(d->by->learned, &d->chain);
     vd_endpoint_set_ip(&d->bound, &d->chain.shake.bound_ip, d->chain.shake.bound_port);
     d->seen = EPOLLIN | EPOLLOUT; /* whether more is there is not known */
     dial_finish(d, VD_OK);
@@ -147,7 +150,8 @@ static void chain_done(struct dial *d)
 static void chain_limit(struct dial *d, uint8_t stage_of)
 {
     uint32_t limit = vd_chain_timeout_ms(&d->chain);
-    if (stage_of == d->chain.at && limit == d->limit_ms)
+    bool waits = d->chain.shake.stage == VD_STAGE_SECOND; /* for the peer, not for the hop */
+    if (waits || (stage_of == d->chain.at && limit == d->limit_ms))
         return;
     d->limit_ms = limit;
     loop_timer_stop(dial_loop(d), &d->timer);
@@ -184,6 +188,12 @@ void dial_chain_on(struct dial *d)
         chain_done(d);
     else
         chain_limit(d, stage_of);
+}
+
+void dial_chain_next(struct dial *d)
+{
+    vd_chain_next(&d->chain);
+    dial_chain_on(d);
 }
 
 /* What counts as silence depends on how far the hop is away. */

@@ -39,6 +39,8 @@ void dial_chain_start(struct dial *d);
 void dial_chain_connected(struct dial *d);
 /* The socket is ready. */
 void dial_chain_on(struct dial *d);
+/* BIND: the next reply is awaited. */
+void dial_chain_next(struct dial *d);
 /* The stage has lasted too long. */
 void dial_chain_silent(struct dial *d);
 /* Nobody reached the first hop, or the like: `err` below 0. */

@@ -165,9 +165,8 @@ static enum vd_proxyline_version line_to_send(const struct session *s)
     return fixed_is_forward(s) ? s->from->conf->send_line : VD_PROXYLINE_NONE;
 }
 
-static void introduce(struct session *s, enum vd_proxyline_version version)
+static void introduce(const struct session *s, struct dial *dial, enum vd_proxyline_version version)
 {
-    struct dial *dial = &s->setup->dial;
     struct vd_out out = vd_out_over(dial->preface, sizeof dial->preface);
     struct vd_ip from = net_addr_ip(&s->client), to = net_addr_ip(&s->local);
     struct vd_endpoint client, local;
@@ -177,13 +176,19 @@ static void introduce(struct session *s, enum vd_proxyline_version version)
     dial->preface_len = (uint8_t)out.len;
 }
 
+void handshake_introduce(const struct session *s, struct dial *dial)
+{
+    if (s->worker->conf->upstream_line != VD_PROXYLINE_NONE)
+        introduce(s, dial, s->worker->conf->upstream_line);
+}
+
 void handshake_dial(struct session *s)
 {
     s->state = SESSION_DIAL;
     loop_timer_in(session_loop(s), &s->timer, s->worker->conf->connect_ms);
     enum vd_proxyline_version version = line_to_send(s);
     if (version != VD_PROXYLINE_NONE)
-        introduce(s, version);
+        introduce(s, &s->setup->dial, version);
     if (s->setup->unix_path)
         dial_start_unix(&s->setup->dial, s->setup->unix_path);
     else
@@ -201,17 +206,17 @@ static void start_connect(struct session *s)
     handshake_dial(s);
 }
 
-/* How BIND and ASSOCIATE would be asked for through a chain is not served: said so, never done
- * here instead. */
 void handshake_request(struct session *s)
 {
     s->command = s->setup->accept.command;
     if (s->command == VD_CONNECT)
         start_connect(s);
-    else if (s->setup->dial.chained)
-        handshake_refuse_request(s, VD_ERR_COMMAND);
+    else if (s->command == VD_BIND && s->setup->dial.chained)
+        bind_chain_start(s);
     else if (s->command == VD_BIND)
         bind_start(s);
+    else if (s->setup->dial.chained)
+        handshake_refuse_request(s, VD_ERR_COMMAND);
     else
         udp_start(s);
 }

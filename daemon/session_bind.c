@@ -5,6 +5,8 @@
  *     (names)     (where?)                     │ ^
  *                                              └─┘ a stranger is reset, and it goes on
  *
+ * By a chain the last hop listens and accepts (session_bind_chain.c).
+ *
  * All of it is SESSION_BIND, until the second reply, which is SESSION_REPLY's. One timer:
  * connect_ms until the first reply, bind_ms from there on.
  *
@@ -135,10 +137,21 @@ static void tell(struct session *s)
         return;
     b->told = true;
     loop_timer_in(session_loop(s), &s->timer, s->worker->conf->bind_ms);
+    if (s->setup->dial.chained) {
+        bind_chain_told(s);
+        return;
+    }
     if (loop_watch(session_loop(s), &b->io, EPOLLIN) != 0) {
         vd_accept_second(&s->setup->accept, VD_ERR_BUSY, NULL);
         handshake_refuse(s);
     }
+}
+
+void bind_listens(struct session *s, const struct vd_endpoint *at)
+{
+    bind_of(s)->answered = true;
+    vd_accept_reply(&s->setup->accept, VD_OK, at);
+    tell(s);
 }
 
 /* Listens at `s->out`, whose port becomes the real one. VD_OK, or why not. */
@@ -167,8 +180,7 @@ static void listen_and_tell(struct session *s)
     }
     struct vd_ip ip = net_addr_ip(&s->out);
     vd_endpoint_set_ip(&at, &ip, net_addr_port(&s->out));
-    vd_accept_reply(&s->setup->accept, VD_OK, &at);
-    tell(s);
+    bind_listens(s, &at);
 }
 
 /* --- where to listen --- */
@@ -307,7 +319,7 @@ void bind_on_client(struct session *s, uint32_t events)
 {
     if (events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP))
         session_end(s, "client-gone");
-    else if (bind_of(s)->io.fd >= 0)
+    else if (bind_of(s)->answered)
         tell(s);
 }
 
@@ -316,8 +328,10 @@ void bind_late(struct session *s)
     if (bind_of(s)->told) {
         vd_accept_second(&s->setup->accept, VD_ERR_TTL, NULL);
         handshake_refuse(s);
-    } else if (bind_of(s)->io.fd >= 0) {
+    } else if (bind_of(s)->answered) {
         session_end(s, "client-gone");
+    } else if (s->setup->dial.chained) {
+        handshake_refuse_request(s, dial_timed_out(&s->setup->dial));
     } else {
         handshake_refuse_request(s, VD_ERR_TTL);
     }

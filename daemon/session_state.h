@@ -25,9 +25,10 @@ enum session_state {
 
 /* BIND, until the peer has come. */
 struct session_bind {
-    struct loop_io io; /* listens */
+    struct loop_io io; /* listens; none where the last hop of a chain does */
     struct resolve_wait wait;
-    bool told;     /* the first reply was sent: from here on peers are accepted */
+    bool answered; /* the codec has the first reply */
+    bool told;     /* it was sent: from here on peers are accepted */
     uint8_t count; /* of `peers`; 0 with `anyone` */
     bool anyone;
     struct vd_ip peers[2 * RESOLVE_IPS_MAX];
@@ -114,6 +115,8 @@ void handshake_refuse(struct session *s);
 int handshake_send(struct session *s);
 /* The last response was sent: waits a while for the client to end its side. */
 void handshake_linger(struct session *s);
+/* Has the first hop told who the client is, where the configuration says so. */
+void handshake_introduce(const struct session *s, struct dial *dial);
 /* What the rules are asked about a session whose setup is there. */
 struct access_query handshake_query(const struct session *s);
 
@@ -123,6 +126,13 @@ void bind_start(struct session *s); /* the request was read */
 void bind_on_client(struct session *s, uint32_t events);
 void bind_late(struct session *s);
 void bind_stop(struct session *s); /* closes what is open; harmless where there is nothing */
+/* Somebody listens at `at`: the first reply is sent. */
+void bind_listens(struct session *s, const struct vd_endpoint *at);
+
+/* session_bind_chain.c; each may end the session */
+
+void bind_chain_start(struct session *s);
+void bind_chain_told(struct session *s); /* the first reply was sent */
 
 /* session_udp.c; each may end the session */
 

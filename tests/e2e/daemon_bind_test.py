@@ -258,7 +258,6 @@ def who(w):
         with bind(private, SOCKS4) as visit:
             tap.same(visit.code, 91, "SOCKS4 has no password")
 
-    chained = Daemon(w, "-x", "socks5h://127.0.0.1:9")
     yield "BIND: strangers are reset, and it goes on", strangers
     yield "BIND: one peer, then the port is closed", one_only
     yield "BIND: 0.0.0.0", anyone
@@ -271,8 +270,6 @@ def who(w):
     yield "BIND: an unknown name", lambda: refused(d, 4, "nothing.test")
     yield "BIND: no route", lambda: refused(d, 3, "2001:db8::1")
     yield "BIND: socks4a cannot tell an IPv6 address", lambda: refused(d, 91, "v6.origin.test", way=SOCKS4A)
-    yield "BIND: not through a chain", lambda: refused(chained, 7)
-    yield "BIND: not through a chain, socks4", lambda: refused(chained, 91, way=SOCKS4)
 
 
 def ends(w):
