@@ -33,6 +33,7 @@ struct dialer {
     struct resolver *resolver;
     const struct vd_conf_chain *upstream; /* hop_count 0: none */
     struct learned *learned;              /* of its hops */
+    struct shared *shared;                /* what other workers know of them */
     uint32_t mark;                        /* SO_MARK of what it opens; 0: none */
     uint8_t *scratch;                     /* the worker's shared buffer */
     size_t scratch_len;

@@ -21,16 +21,19 @@ static bool accept_one(struct listener *l)
 {
     struct net_addr client = {0};
     socklen_t len = sizeof client;
-    if (!worker_has_room(l->worker))
+    if (!worker_enter(l->worker))
         return false;
     int fd = accept4(l->io.fd, &client.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
+        l->worker->retrying = false;
         session_new(l, fd, &client);
         return true;
     }
-    if (is_shortage(errno))
-        worker_pause(l->worker, errno);
-    return errno == ECONNABORTED || errno == EPROTO; /* one connection broke off in the queue */
+    int number = errno;
+    worker_leave(l->worker);
+    if (is_shortage(number))
+        worker_pause(l->worker, number);
+    return number == ECONNABORTED || number == EPROTO; /* one connection broke off in the queue */
 }
 
 static void on_ready(struct loop_io *io, uint32_t events)

@@ -30,13 +30,21 @@
 #include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/setup.h"
+#include "daemon/shared.h"
 #include "daemon/worker.h"
 
 enum { RESTART_MS = 1000, NEVER = -1, IN_WORKER = 1 };
 
 struct slot {
     pid_t pid; /* 0: none */
+    int place; /* in what is shared */
     int64_t started_ms, due_ms;
+};
+
+/* A worker from before a reload. */
+struct old_worker {
+    pid_t pid;
+    int place;
 };
 
 struct master {
@@ -45,7 +53,8 @@ struct master {
     const struct listen_set *given;
     struct slot *slots;
     unsigned count, alive;
-    pid_t *old; /* workers from before a reload; 0: gone */
+    struct shared shared;
+    struct old_worker *old;
     size_t old_count;
     bool draining;
     int status; /* of this process, when it is a worker */
@@ -60,8 +69,9 @@ static int64_t clock_ms(void)
 
 /* --- workers --- */
 
-static int be_worker(const struct master *m, pid_t parent, int slot)
+static int be_worker(struct master *m, pid_t parent, int slot)
 {
+    m->shared.own = m->slots[slot].place;
     if (confine_worker(&m->options->conf) != 0) {
         log_say(LOG_QUIET, "a worker cannot give up its privileges: %s", strerror(errno));
         log_flush();
@@ -71,7 +81,7 @@ static int be_worker(const struct master *m, pid_t parent, int slot)
     if (getppid() != parent)
         return 1;
     signal(SIGCHLD, SIG_IGN); /* the login helper is not waited for */
-    return worker_run(&m->options->conf, m->set, slot);
+    return worker_run(&m->options->conf, m->set, slot, &m->shared);
 }
 
 /* 0 in the parent, IN_WORKER in the worker when it has ended. */
@@ -81,16 +91,21 @@ static int spawn(struct master *m, unsigned index)
     pid_t parent = getpid();
     log_flush();
     slot->started_ms = clock_ms();
-    pid_t pid = fork();
+    slot->place = shared_take_slot(&m->shared);
+    errno = EAGAIN;
+    pid_t pid = slot->place < 0 ? -1 : fork();
     if (pid == 0) {
         m->status = be_worker(m, parent, (int)index);
         return IN_WORKER;
     }
     if (pid < 0) {
         log_say(LOG_QUIET, "cannot start a worker: %s", strerror(errno));
+        if (slot->place >= 0)
+            shared_clear_slot(&m->shared, slot->place);
         slot->due_ms = slot->started_ms + RESTART_MS;
         return 0;
     }
+    shared_started(&m->shared, slot->place, pid);
     slot->pid = pid;
     slot->due_ms = NEVER;
     m->alive++;
@@ -114,14 +129,14 @@ static void signal_all(const struct master *m, int number)
         if (m->slots[i].pid > 0)
             kill(m->slots[i].pid, number);
     for (size_t i = 0; i < m->old_count; i++)
-        if (m->old[i] > 0)
-            kill(m->old[i], number);
+        kill(m->old[i].pid, number);
 }
 
 static void note_death(struct master *m, struct slot *slot, int status)
 {
     int64_t soonest = slot->started_ms + RESTART_MS, now = clock_ms();
     pid_t pid = slot->pid;
+    shared_clear_slot(&m->shared, slot->place);
     slot->pid = 0;
     slot->due_ms = soonest > now ? soonest : now;
     m->alive--;
@@ -138,8 +153,9 @@ static void note_death(struct master *m, struct slot *slot, int status)
 static void note_old_death(struct master *m, pid_t pid)
 {
     for (size_t i = 0; i < m->old_count; i++) {
-        if (m->old[i] != pid)
+        if (m->old[i].pid != pid)
             continue;
+        shared_clear_slot(&m->shared, m->old[i].place);
         m->old[i] = m->old[--m->old_count];
         m->alive--;
         return;
@@ -179,7 +195,7 @@ static void tell_listeners(const struct listen_set *set, const struct listen_set
 /* Room for everybody who may live on, before anything is changed. */
 static int make_room(struct master *m, unsigned count, struct slot **slots)
 {
-    pid_t *old = realloc(m->old, (m->old_count + m->count) * sizeof *old);
+    struct old_worker *old = realloc(m->old, (m->old_count + m->count) * sizeof *old);
     if (old)
         m->old = old;
     *slots = calloc(count, sizeof **slots);
@@ -190,7 +206,7 @@ static void change_slots(struct master *m, struct slot *slots, unsigned count)
 {
     for (unsigned i = 0; i < m->count; i++)
         if (m->slots[i].pid > 0)
-            m->old[m->old_count++] = m->slots[i].pid;
+            m->old[m->old_count++] = (struct old_worker){m->slots[i].pid, m->slots[i].place};
     free(m->slots);
     m->slots = slots;
     m->count = count;
@@ -218,6 +234,10 @@ static int read_anew(struct master *m, struct options *options, struct listen_se
     int result = options_reload(options, m->options);
     if (result == 0)
         result = setup_check(options, m->given, set, &error);
+    if (result == 0 && shared_free_slots(&m->shared) < set->workers) {
+        error = strdup("too many workers from before earlier reloads still have sessions");
+        result = -1;
+    }
     if (result == 0 && make_room(m, set->workers, slots) != 0)
         result = -1;
     else if (result == 0)
@@ -244,11 +264,12 @@ static int reload(struct master *m)
         notify("READY=1");
         return 0;
     }
+    shared_next_generation(&m->shared, m->old_count == 0);
     change(m, &options, &set, slots);
     if (spawn_due(m) == IN_WORKER)
         return IN_WORKER;
     for (size_t i = before; i < m->old_count; i++)
-        kill(m->old[i], SIGUSR1);
+        kill(m->old[i].pid, SIGUSR1);
     log_say(LOG_NORMAL, "reloaded");
     notify("READY=1");
     return 0;
@@ -351,10 +372,15 @@ int master_run(struct options *options, struct listen_set *set, const struct lis
 {
     struct master m = {.options = options, .set = set, .given = given, .count = set->workers};
     m.slots = calloc(m.count, sizeof *m.slots);
-    if (!m.slots)
+    if (!m.slots || shared_init(&m.shared, m.count) != 0) {
+        log_say(LOG_QUIET, "cannot start: %s", strerror(errno));
+        log_flush();
+        free(m.slots);
         return 1;
+    }
     raise_descriptor_limit();
     int status = run(&m);
+    shared_free(&m.shared);
     free(m.slots);
     free(m.old);
     return status;

@@ -195,7 +195,7 @@ void session_close(struct session *s)
     s->next = w->ended;
     w->ended = s;
     w->session_count--;
-    worker_resume(w);
+    worker_leave(w);
 }
 
 void session_end(struct session *s, const char *end)
@@ -428,6 +428,7 @@ static void enlist(struct session *s)
         s->next->link = &s->next;
     w->sessions = s;
     w->session_count++;
+    shared_add(&w->counts->accepted, 1);
 }
 
 void session_new(struct listener *from, int fd, const struct net_addr *client)
@@ -440,6 +441,7 @@ void session_new(struct listener *from, int fd, const struct net_addr *client)
             drop_setup(setup);
         free(s);
         close(fd);
+        worker_leave(w);
         return;
     }
     memset(s, 0, sizeof *s);

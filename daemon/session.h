@@ -6,7 +6,8 @@
 
 #include "daemon/worker.h"
 
-/* Takes `fd`, a client's connection. Without memory it is closed. */
+/* Takes `fd`, a client's connection, for which there was room (worker_enter). Without memory it is
+ * closed. */
 void session_new(struct listener *from, int fd, const struct net_addr *client);
 /* Ends a session at once; `end` is a word of log.h. */
 void session_end(struct session *s, const char *end);

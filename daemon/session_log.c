@@ -39,12 +39,17 @@ static void log_associate_out(const struct associate *a)
     log_addr("out", &out);
 }
 
+static const char *protocol_of(const struct session *s)
+{
+    return s->setup ? vd_accept_name(&s->setup->accept) : s->protocol;
+}
+
 static void log_who_and_where(const struct session *s)
 {
     const struct session_setup *setup = s->setup;
     log_addr("client", &s->client);
     log_addr("local", &s->local);
-    log_word("protocol", setup ? vd_accept_name(&setup->accept) : s->protocol);
+    log_word("protocol", protocol_of(s));
     if (setup)
         log_text("user", setup->accept.user, setup->accept.user_len);
     else
@@ -72,14 +77,46 @@ void session_log_open(const struct session *s)
     log_end();
 }
 
-void session_log_end(const struct session *s, const char *end, const char *error)
+static uint64_t bytes_up(const struct session *s)
 {
+    return s->udp ? s->udp->up.bytes : s->relay.flow[RELAY_CLIENT].bytes;
+}
+
+static uint64_t bytes_down(const struct session *s)
+{
+    return s->udp ? s->udp->down.bytes : s->relay.flow[RELAY_TARGET].bytes;
+}
+
+void session_count_bytes(struct session *s)
+{
+    uint64_t up = bytes_up(s), down = bytes_down(s);
+    shared_add(&s->worker->counts->bytes_up, up - s->counted[0]);
+    shared_add(&s->worker->counts->bytes_down, down - s->counted[1]);
+    s->counted[0] = up;
+    s->counted[1] = down;
+}
+
+static void count_end(struct session *s, const char *end, const char *error)
+{
+    struct shared_counts *c = s->worker->counts;
+    session_count_bytes(s);
+    shared_note_end(c, protocol_of(s), end, error);
+    if (!s->udp)
+        return;
+    shared_add(&c->datagrams_up, s->udp->up.datagrams);
+    shared_add(&c->datagrams_down, s->udp->down.datagrams);
+    shared_add(&c->datagrams_dropped, s->udp->dropped);
+}
+
+void session_log_end(struct session *s, const char *end, const char *error)
+{
+    count_end(s, end, error);
     if (!log_wants(LOG_NORMAL))
         return;
     log_begin("session");
     log_who_and_where(s);
-    log_number("up", s->udp ? s->udp->up.bytes : s->relay.flow[RELAY_CLIENT].bytes);
-    log_number("down", s->udp ? s->udp->down.bytes : s->relay.flow[RELAY_TARGET].bytes);
+    log_number("up", bytes_up(s));
+    log_number("down", bytes_down(s));
     log_number("ms", (uint64_t)(s->worker->loop.now_ms - s->started_ms));
     log_time();
     if (s->udp) {
@@ -116,6 +153,7 @@ void session_log_request(const struct session *s, const char *end)
 void session_log_login_refused(const struct session *s)
 {
     const struct vd_accept *a = &s->setup->accept;
+    shared_add(&s->worker->counts->logins_refused, 1);
     log_begin("login refused");
     log_addr("client", &s->client);
     log_text("user", a->user, a->user_len);

@@ -63,7 +63,8 @@ struct session {
     uint8_t target; /* forward://: index of the target plus 1 */
     bool logged_in;
     uint16_t target_len;
-    uint32_t drained; /* bytes read after a refusal */
+    uint32_t drained;    /* bytes read after a refusal */
+    uint64_t counted[2]; /* bytes up and down that the worker's sums have already */
     int64_t started_ms;
     const char *protocol;
     char *names; /* user, then target: for the log, once the setup is gone */
@@ -171,8 +172,10 @@ void forward_stop(struct session *s);          /* frees; harmless where there is
 /* A request that was forwarded, with the words of a session's end. */
 void session_log_request(const struct session *s, const char *end);
 
-/* `error` is an RFC 9209 word, or NULL. */
-void session_log_end(const struct session *s, const char *end, const char *error);
+/* Adds what was carried since the last time to the worker's sums. */
+void session_count_bytes(struct session *s);
+/* Counts it, too, and is called once. `error` is an RFC 9209 word, or NULL. */
+void session_log_end(struct session *s, const char *end, const char *error);
 void session_log_open(const struct session *s);
 void session_log_login_refused(const struct session *s);
 

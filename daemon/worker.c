@@ -23,12 +23,29 @@ enum {
 
 /* --- accepting --- */
 
-bool worker_has_room(struct worker *w)
+bool worker_enter(struct worker *w)
 {
-    if (w->session_count < w->session_max)
-        return true;
-    worker_pause(w, EAGAIN);
-    return false;
+    if (w->session_count >= w->session_max || !shared_enter(w->shared, w->conf->sessions_max)) {
+        worker_pause(w, EAGAIN);
+        return false;
+    }
+    return true;
+}
+
+static void resume(struct worker *w)
+{
+    if (!w->paused)
+        return;
+    w->paused = false;
+    shared_set(&shared_own(w->shared)->paused, 0);
+    for (size_t i = 0; i < w->listener_count; i++)
+        listener_resume(&w->listeners[i]);
+}
+
+void worker_leave(struct worker *w)
+{
+    shared_leave(w->shared);
+    resume(w);
 }
 
 void worker_pause(struct worker *w, int number)
@@ -36,6 +53,8 @@ void worker_pause(struct worker *w, int number)
     if (w->paused)
         return;
     w->paused = true;
+    shared_add(&w->counts->pauses, !w->retrying);
+    shared_set(&shared_own(w->shared)->paused, 1);
     for (size_t i = 0; i < w->listener_count; i++)
         listener_pause(&w->listeners[i]);
     loop_timer_in(&w->loop, &w->resume, RESUME_MS);
@@ -46,18 +65,11 @@ void worker_pause(struct worker *w, int number)
             number == EAGAIN ? "as many as are allowed" : strerror(number));
 }
 
-void worker_resume(struct worker *w)
-{
-    if (!w->paused)
-        return;
-    w->paused = false;
-    for (size_t i = 0; i < w->listener_count; i++)
-        listener_resume(&w->listeners[i]);
-}
-
 static void on_resume(struct loop_timer *timer)
 {
-    worker_resume(loop_owner(timer, struct worker, resume));
+    struct worker *w = loop_owner(timer, struct worker, resume);
+    w->retrying = w->paused;
+    resume(w);
 }
 
 /* --- ending --- */
@@ -79,6 +91,7 @@ static void start_drain(struct worker *w, uint32_t number)
     if (w->draining)
         return;
     w->draining = true;
+    shared_set(&shared_own(w->shared)->draining, 1);
     for (size_t i = 0; i < w->listener_count; i++)
         listener_end(&w->listeners[i], number == SIGTERM);
     session_end_idle(w);
@@ -168,6 +181,7 @@ static int start(struct worker *w, const struct listen_set *set, int slot)
                                 .resolver = resolve_new(&w->loop),
                                 .upstream = &conf->upstream,
                                 .learned = &w->learned,
+                                .shared = w->shared,
                                 .mark = conf->mark,
                                 .scratch = w->pool.buffer,
                                 .scratch_len = RELAY_BUFFER};
@@ -192,10 +206,13 @@ static void stop(struct worker *w)
     loop_free(&w->loop);
 }
 
-int worker_run(const struct vd_conf_daemon *conf, struct listen_set *set, int slot)
+int worker_run(const struct vd_conf_daemon *conf, struct listen_set *set, int slot,
+               struct shared *shared)
 {
     static struct worker w;
     w.conf = conf;
+    w.shared = shared;
+    w.counts = &shared_own(shared)->counts;
     listen_close_others(set, slot);
     if (start(&w, set, slot) != 0) {
         log_say(LOG_QUIET, "worker cannot start: %s", strerror(errno));

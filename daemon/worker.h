@@ -9,6 +9,7 @@
 #include "daemon/listener.h"
 #include "daemon/login.h"
 #include "daemon/relay.h"
+#include "daemon/shared.h"
 
 struct associate_batch;
 struct session;
@@ -17,6 +18,8 @@ struct session_setup;
 struct worker {
     struct loop loop;
     const struct vd_conf_daemon *conf;
+    struct shared *shared;
+    struct shared_counts *counts; /* this worker's own */
     struct access *access;
     struct login *login;
     struct dialer dialer;
@@ -36,7 +39,8 @@ struct worker {
     struct associate_batch *batch; /* made for the first association */
     size_t associations;           /* that live */
 
-    bool paused; /* accept: too many sessions, or no descriptors */
+    bool paused;   /* accept: too many sessions, or no descriptors */
+    bool retrying; /* the pause was over, and nothing could be accepted yet */
     bool draining;
     struct loop_timer resume, drain;
     int64_t told_pause_ms;
@@ -45,13 +49,15 @@ struct worker {
 
 /* Runs until the worker has nothing more to do; the process then exits with the result. Takes the
  * sockets of `slot` and closes the others. */
-int worker_run(const struct vd_conf_daemon *conf, struct listen_set *set, int slot);
+int worker_run(const struct vd_conf_daemon *conf, struct listen_set *set, int slot,
+               struct shared *shared);
 
-/* Whether a listener may accept another connection; if not, all are paused. */
-bool worker_has_room(struct worker *w);
+/* Whether a listener may accept another connection, which is counted then as a session that is
+ * open; if not, all are paused. */
+bool worker_enter(struct worker *w);
+/* There was none, or its session has ended. */
+void worker_leave(struct worker *w);
 /* accept() failed for want of descriptors or memory. */
 void worker_pause(struct worker *w, int number);
-/* A session has ended. */
-void worker_resume(struct worker *w);
 
 #endif
