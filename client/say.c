@@ -11,6 +11,39 @@
 #include "client/session.h"
 #include "client/sys.h"
 
+static void (*ask_voice)(struct say_voice *voice);
+
+void say_for_others(void (*ask)(struct say_voice *voice))
+{
+    ask_voice = ask;
+}
+
+/* For whoever speaks for itself, as a hook does, nothing is copied. */
+struct speaker {
+    const char *name;
+    int pid, fd;
+    struct say_voice voice;
+};
+
+static void find_speaker(struct speaker *s)
+{
+    s->name = program_invocation_short_name;
+    s->pid = getpid();
+    s->fd = STDERR_FILENO;
+    if (!ask_voice)
+        return;
+    ask_voice(&s->voice);
+    s->name = s->voice.name;
+    s->pid = s->voice.pid;
+    s->fd = s->voice.fd;
+}
+
+static void forget_speaker(const struct speaker *s)
+{
+    if (ask_voice && s->fd >= 0)
+        sys.close(s->fd);
+}
+
 bool say_wants(enum plan_verbosity level)
 {
     const struct plan *plan = session_plan();
@@ -48,14 +81,15 @@ static void json_time(struct vd_out *out)
         vd_out_u8(out, (uint8_t)('0' + ms / digit % 10));
 }
 
-static void write_json(struct vd_out *out, const char *target, const char *message)
+static void write_json(struct vd_out *out, const struct speaker *s, const char *target,
+                       const char *message)
 {
     vd_out_text(out, "{\"time\":");
     json_time(out);
     vd_out_text(out, ",\"program\":");
-    json_string(out, program_invocation_short_name);
+    json_string(out, s->name);
     vd_out_text(out, ",\"pid\":");
-    vd_out_uint(out, (uint64_t)getpid());
+    vd_out_uint(out, (uint64_t)s->pid);
     if (*target) {
         vd_out_text(out, ",\"target\":");
         json_string(out, target);
@@ -65,12 +99,13 @@ static void write_json(struct vd_out *out, const char *target, const char *messa
     vd_out_text(out, "}");
 }
 
-static void write_text(struct vd_out *out, const char *target, const char *message)
+static void write_text(struct vd_out *out, const struct speaker *s, const char *target,
+                       const char *message)
 {
     vd_out_text(out, "viaduct: ");
-    vd_out_shown(out, program_invocation_short_name, strlen(program_invocation_short_name));
+    vd_out_shown(out, s->name, strlen(s->name));
     vd_out_text(out, "[");
-    vd_out_uint(out, (uint64_t)getpid());
+    vd_out_uint(out, (uint64_t)s->pid);
     vd_out_text(out, "]: ");
     if (*target) {
         vd_out_text(out, target);
@@ -79,23 +114,20 @@ static void write_text(struct vd_out *out, const char *target, const char *messa
     vd_out_text(out, message);
 }
 
-static bool is_stderr_of_start(const struct plan *plan)
+static bool is_stderr_of_start(const struct plan *plan, int fd)
 {
     struct stat st;
     uint64_t dev = (uint64_t)plan->stderr_dev[1] << 32 | plan->stderr_dev[0];
     uint64_t ino = (uint64_t)plan->stderr_ino[1] << 32 | plan->stderr_ino[0];
 
-    return plan->has_stderr && fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev &&
-           st.st_ino == ino;
+    return plan->has_stderr && fstat(fd, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
-static void emit(const struct plan *plan, const struct vd_out *line)
+static void emit(const struct plan *plan, int fd, const struct vd_out *line)
 {
-    int fd = STDERR_FILENO;
-
     if (plan->has_log)
         fd = open(plan->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
-    else if (!is_stderr_of_start(plan))
+    else if (!is_stderr_of_start(plan, fd))
         return;
     if (fd < 0)
         return;
@@ -110,18 +142,21 @@ void say(enum plan_verbosity level, const struct vd_endpoint *target, const char
     char shown[VD_ENDPOINT_TEXT + 1] = "", buf[SAY_MAX];
     struct vd_out name = vd_out_over(shown, sizeof shown - 1);
     struct vd_out line = vd_out_over(buf, sizeof buf - 1);
+    struct speaker speaker;
     int saved = errno;
 
     if (!say_wants(level))
         return;
+    find_speaker(&speaker);
     if (target)
         vd_endpoint_print(&name, target);
     vd_out_string(&name);
-    (session_plan()->log_json ? write_json : write_text)(&line, shown, message);
+    (session_plan()->log_json ? write_json : write_text)(&line, &speaker, shown, message);
     line.cap++;
     line.ok = true;
     vd_out_text(&line, "\n");
-    emit(session_plan(), &line);
+    emit(session_plan(), speaker.fd, &line);
+    forget_speaker(&speaker);
     errno = saved;
 }
 
@@ -129,13 +164,16 @@ static void say_without_plan(const char *message, const char *more)
 {
     char buf[SAY_MAX];
     struct vd_out line = vd_out_over(buf, sizeof buf);
+    struct speaker speaker;
     int saved = errno;
 
-    write_text(&line, "", message);
+    find_speaker(&speaker);
+    write_text(&line, &speaker, "", message);
     vd_out_text(&line, more);
     vd_out_text(&line, "\n");
-    if (sys.write(STDERR_FILENO, line.to, line.len) < 0)
+    if (sys.write(speaker.fd, line.to, line.len) < 0)
         errno = 0;
+    forget_speaker(&speaker);
     errno = saved;
 }
 

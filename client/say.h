@@ -15,6 +15,17 @@ enum { SAY_MAX = 4096 };
 /* Whether lines of this kind are wanted at all. */
 bool say_wants(enum plan_verbosity level);
 
+/* Whose lines they are, where that is another process than this one. */
+struct say_voice {
+    char name[64]; /* the program's short name */
+    int pid;
+    int fd; /* a copy of its standard error, closed after the line; -1: it cannot be written to */
+};
+
+/* From now on `ask` is called for each line, and tells who speaks. Without a log file the line goes
+ * to that one's standard error, as long as it is the one of the start. */
+void say_for_others(void (*ask)(struct say_voice *voice));
+
 /* A line about `target` (NULL: about none in particular); `message` without a newline. */
 void say(enum plan_verbosity level, const struct vd_endpoint *target, const char *message);
 

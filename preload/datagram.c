@@ -15,89 +15,10 @@
  */
 #include <netinet/in.h>
 #include <string.h>
-#include <sys/un.h>
 
 #include "client/addr.h"
 #include "client/assoc.h"
-#include "client/lookup.h"
-#include "client/names.h"
-#include "client/nameservers.h"
-#include "client/say.h"
 #include "preload/datagram.h"
-
-/* --- judging --------------------------------------------------------------------------------- */
-
-/* A program that repeats itself is told once. */
-static void say_refused(const struct target *t, const char *why)
-{
-    static uint32_t last;
-    const uint8_t *p = (const uint8_t *)&t->at;
-    uint32_t hash = 2166136261u;
-
-    for (size_t i = 0; i < sizeof t->at; i++)
-        hash = (hash ^ p[i]) * 16777619u;
-    if (__atomic_exchange_n(&last, hash, __ATOMIC_RELAXED) != hash)
-        say(PLAN_FAILURES, &t->at, why);
-    if (audit_is_on())
-        audit_add(AUDIT_DATAGRAMS, AUDIT_REFUSED, &t->at, &t->route, EACCES, 0);
-}
-
-/* Whether every hop can; else says which one cannot. */
-static bool chain_can(const struct target *t)
-{
-    char text[VD_ENDPOINT_TEXT + 256];
-    struct vd_out out = vd_out_over(text, sizeof text);
-    const struct plan_chain *chain = t->route.chain;
-    const char *why = "";
-    unsigned hop = 0;
-
-    if (assoc_can(chain, &hop, &why))
-        return true;
-    vd_out_text(&out, "UDP is refused: hop ");
-    vd_out_uint(&out, hop + 1u);
-    vd_out_text(&out, " of ");
-    vd_out_uint(&out, chain->count);
-    vd_out_text(&out, " (");
-    vd_url_print(&out, plan_hops(session_plan()) + chain->hops[hop]);
-    vd_out_text(&out, ") ");
-    vd_out_text(&out, why);
-    say_refused(t, vd_out_string(&out));
-    return false;
-}
-
-static int go_directly(const struct target *t)
-{
-    hook_audit_direct(t, AUDIT_DATAGRAMS);
-    return WAY_DIRECT;
-}
-
-static int judge_for_chain(const struct target *t, const struct vd_endpoint *given)
-{
-    enum plan_udp udp = (enum plan_udp)session_plan()->udp;
-
-    if (udp == PLAN_UDP_DIRECT && !names_is_placeholder(&given->ip))
-        return go_directly(t);
-    if (udp == PLAN_UDP_AUTO || udp == PLAN_UDP_PROXY)
-        return chain_can(t) ? WAY_CHAIN : -EACCES;
-    say_refused(t, "UDP is refused: the chain does not carry it");
-    return -EACCES;
-}
-
-int datagram_judge(struct target *t, const struct vd_endpoint *given, enum carries carries)
-{
-    int r;
-
-    if (carries == CARRIES_DATAGRAMS && given->port == NAMESERVERS_PORT &&
-        !lookup_may_query(NULL) && nameservers_has(given))
-        return WAY_NAMES;
-    r = hook_judge(t, given);
-    if (r <= 0)
-        return r < 0 ? r : WAY_DIRECT;
-    if (carries == CARRIES_DATAGRAMS)
-        return judge_for_chain(t, given);
-    say_refused(t, "refused: only TCP can go through the chain");
-    return -EACCES;
-}
 
 /* --- which sockets --------------------------------------------------------------------------- */
 
@@ -128,7 +49,7 @@ static bool classify(int fd, struct sockets_datagram *d)
 
     if (datagram_was_direct(fd, d->cookie))
         return false;
-    if (hook_carries(fd) != CARRIES_DATAGRAMS)
+    if (judge_carries(fd) != CARRIES_DATAGRAMS)
         return is_none(fd);
     if (sys.getpeername(fd, (struct sockaddr *)&d->target, &len) < 0 ||
         is_direct((struct sockaddr *)&d->target, len)) {
@@ -295,7 +216,7 @@ int datagram_connect(int fd, const struct sockaddr *addr, socklen_t len,
                      const struct vd_endpoint *given, enum carries carries)
 {
     struct target t = {.route.action = PLAN_REFUSE};
-    int saved = errno, way = datagram_judge(&t, given, carries), r;
+    int saved = errno, way = judge_datagram(&t, given, carries), r;
 
     if (way == WAY_DIRECT)
         r = connect_directly(fd, addr, len);
@@ -330,25 +251,4 @@ int datagram_dissolve(int fd, const struct sockaddr *addr, socklen_t len)
         return -1;
     sockets_put_datagram(d.cookie, SOCKETS_LOOSE, NULL, 0);
     return 0;
-}
-
-bool datagram_leads_to_resolver(const struct sockaddr *addr, socklen_t len)
-{
-    static const char *const resolvers[] = {"/nscd/socket", "/systemd/resolve/io.systemd.Resolve",
-                                            "/avahi-daemon/socket"};
-    struct sockaddr_un un = {.sun_family = AF_UNIX};
-    const char *path = un.sun_path;
-
-    if (addr->sa_family != AF_UNIX || len > sizeof un)
-        return false;
-    memcpy(&un, addr, len);
-    un.sun_path[sizeof un.sun_path - 1] = 0;
-    if (!strncmp(path, "/var", 4))
-        path += 4;
-    if (strncmp(path, "/run/", 5) != 0)
-        return false;
-    for (size_t i = 0; i < sizeof resolvers / sizeof *resolvers; i++)
-        if (!strcmp(path + 4, resolvers[i]))
-            return hook_ready() && !lookup_may_query(NULL);
-    return false;
 }

@@ -11,16 +11,6 @@
 #include "client/sockets.h"
 #include "preload/hook.h"
 
-/* What becomes of a datagram, or of a connect(). */
-enum way {
-    WAY_DIRECT,
-    WAY_CHAIN,
-    WAY_NAMES /* a query to a name server, which is answered inside the process */
-};
-
-/* An enum way, or an errno (negative): refused, and a line was said. */
-int datagram_judge(struct target *t, const struct vd_endpoint *given, enum carries carries);
-
 /* --- which sockets --------------------------------------------------------------------------- */
 
 bool datagram_look(int fd, struct sockets_datagram *d);
@@ -69,9 +59,6 @@ bool datagram_shows(int fd, struct sockaddr_storage *own, socklen_t *len);
 
 /* connect() to nowhere of a datagram socket; anything else is left to the kernel. */
 int datagram_dissolve(int fd, const struct sockaddr *addr, socklen_t len);
-
-/* Whether a unix socket leads to a resolver that would ask the network for names. */
-bool datagram_leads_to_resolver(const struct sockaddr *addr, socklen_t len);
 
 /* --- sending and receiving ------------------------------------------------------------------- */
 

@@ -46,7 +46,7 @@ static void look_through(int first, int count)
     if (sys.poll(fds, (nfds_t)count, 0) < 0)
         return;
     for (int i = 0; i < count; i++)
-        if (!(fds[i].revents & POLLNVAL) && hook_carries(fds[i].fd) == CARRIES_DATAGRAMS)
+        if (!(fds[i].revents & POLLNVAL) && judge_carries(fds[i].fd) == CARRIES_DATAGRAMS)
             note(fds[i].fd, true);
 }
 
@@ -125,7 +125,7 @@ static void visit_passed(const struct msghdr *message, void (*each)(int fd))
 
 static void passes(int fd)
 {
-    if (datagram_is_noted(fd) && hook_carries(fd) == CARRIES_DATAGRAMS)
+    if (datagram_is_noted(fd) && judge_carries(fd) == CARRIES_DATAGRAMS)
         sockets_note_passed();
 }
 

@@ -86,7 +86,7 @@ static ssize_t carry_to_target(int fd, const struct sockets_datagram *d, const s
         return hook_fail(EPIPE);
     if (!addr_read(&given, (const struct sockaddr *)&d->target, d->len))
         return hook_fail(EACCES);
-    way = datagram_judge(&t, &given, CARRIES_DATAGRAMS);
+    way = judge_datagram(&t, &given, CARRIES_DATAGRAMS);
     if (way != WAY_CHAIN)
         return hook_fail(way < 0 ? -way : EACCES);
     number = open_once(fd, d, t.route.chain);
@@ -141,7 +141,7 @@ bool datagram_takes_option(int fd, int level, int name)
         !((level == SOL_UDP && (name == UDP_SEGMENT || name == UDP_GRO || name == UDP_CORK)) ||
           (level == SOL_SOCKET && name == SO_ZEROCOPY)))
         return true;
-    return hook_carries(fd) != CARRIES_DATAGRAMS;
+    return judge_carries(fd) != CARRIES_DATAGRAMS;
 }
 
 /* --- by destination -------------------------------------------------------------------------- */
@@ -217,7 +217,7 @@ static enum fate fate_of_datagram(struct letter *l, enum carries carries)
         errno = ENETUNREACH;
         return FAILS;
     }
-    way = datagram_judge(&l->target, &l->given, carries);
+    way = judge_datagram(&l->target, &l->given, carries);
     if (way == WAY_DIRECT)
         return PASSES;
     l->way = (enum way)way;
@@ -257,7 +257,7 @@ static int fast_open(int fd, const struct sockaddr *addr, socklen_t len)
 /* Its connect() meets a socket under way by itself. */
 static bool is_fast_open(int fd, const void *addr, int flags)
 {
-    return flags & MSG_FASTOPEN && addr && hook_carries(fd) == CARRIES_STREAM;
+    return flags & MSG_FASTOPEN && addr && judge_carries(fd) == CARRIES_STREAM;
 }
 
 /* Whatever has no address goes where the socket is connected. */
@@ -271,7 +271,7 @@ static ssize_t send_named(int fd, const struct msghdr *m, int flags)
     struct letter l = {.fd = fd, .flags = flags, .m = m};
     struct msghdr unnamed;
 
-    switch (fate_of(&l, hook_carries(fd))) {
+    switch (fate_of(&l, judge_carries(fd))) {
     case PASSES:
         return sys.sendmsg(fd, m, flags);
     case CONNECTS:
@@ -386,7 +386,7 @@ static int send_some(int fd, struct mmsghdr *messages, unsigned count, int flags
 
 HOOK int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
 {
-    enum carries carries = hook_carries(fd);
+    enum carries carries = judge_carries(fd);
     unsigned sent = 0;
 
     if (!io_sends(fd, flags))

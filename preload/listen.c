@@ -14,7 +14,7 @@ static bool takes_upon_itself(int fd, const struct sockaddr *addr, socklen_t len
     struct listen_sign sign;
 
     return listen_told() && hook_is_readable(addr, len) && hook_is_inet(addr, len) &&
-           listen_is_sign(&sign, addr, len) && hook_carries(fd) == CARRIES_STREAM &&
+           listen_is_sign(&sign, addr, len) && judge_carries(fd) == CARRIES_STREAM &&
            listen_claim(fd, addr, len, &sign);
 }
 

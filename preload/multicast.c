@@ -64,7 +64,7 @@ bool multicast_refuses(int level, int name, const void *value, socklen_t len)
     if ((level != IPPROTO_IP && level != IPPROTO_IPV6) ||
         !read_group(&group, level, name, value, len))
         return false;
-    r = hook_ready() ? hook_judge(&t, &group) : -ENETUNREACH;
+    r = hook_ready() ? judge_target(&t, &group) : -ENETUNREACH;
     if (r != 0)
         errno = r < 0 ? -r : EACCES;
     return r != 0;

@@ -310,7 +310,7 @@ int stream_connect(int fd, const struct sockaddr *addr, socklen_t len,
         return -1;
     if (is_connected(fd))
         return connect_again(fd, addr, len);
-    r = hook_judge(&t, given);
+    r = judge_target(&t, given);
     if (r == 0)
         return sys.connect(fd, addr, len);
     if (r < 0)
