@@ -91,7 +91,7 @@ struct vd_conf_daemon {
     uint32_t idle_ms;        /* tunnel without data; default 3600 s */
     uint32_t half_closed_ms; /* one direction ended; default 300 s */
     uint32_t drain_ms;       /* SIGTERM; default 30 s */
-    uint32_t sessions_max;   /* per worker; 0: as many as descriptors allow */
+    uint32_t sessions_max;   /* in all; 0: as many as descriptors allow */
     char *run_as;            /* the user of the workers; NULL: who starts it */
     uint32_t mark;           /* SO_MARK of connections to targets and hops; 0: none */
 };

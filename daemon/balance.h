@@ -2,9 +2,10 @@
  * balance: which of the targets of a forward:// listener a connection goes to, and which of them
  * answer.
  *
- * Each worker has its own: it counts its own sessions, and tries the targets itself. A target is
- * down when `fall` checks in a row failed, and up again after `rise` good ones. Where all are down
- * they are treated as if none were: a check may be wrong, a refusal certainly helps nobody.
+ * All workers know the same (shared.h): how many sessions go to a target, whose turn it is, and
+ * what the last check said, which one of them makes for all. A target is down when `fall` checks in
+ * a row failed, and up again after `rise` good ones. Where all are down they are treated as if none
+ * were: a check may be wrong, a refusal certainly helps nobody.
  */
 #ifndef DAEMON_BALANCE_H
 #define DAEMON_BALANCE_H
@@ -25,5 +26,7 @@ const struct vd_conf_target *balance_target(const struct balance *b, int index);
 /* A session goes to the target from now on, or no longer. */
 void balance_enter(struct balance *b, int index);
 void balance_leave(struct balance *b, int index);
+/* One that went there came to nothing. */
+void balance_failed(struct balance *b, int index);
 
 #endif

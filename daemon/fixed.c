@@ -121,6 +121,8 @@ bool fixed_retry(struct session *s)
     struct vd_endpoint target;
     if (!fixed_is_forward(s))
         return false;
+    if (s->target > 0)
+        balance_failed(s->from->balance, s->target - 1);
     leave(s);
     if (target_of_forward(s, &target) != VD_OK)
         return false;

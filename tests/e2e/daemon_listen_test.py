@@ -45,6 +45,16 @@ def exactly(sock, count):
     return data
 
 
+def ended(sock):
+    sock.setblocking(False)
+    try:
+        return sock.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
 def is_reset(at, ns):
     """Whether a connection is reset, maybe before it is known to stand."""
     try:
@@ -286,7 +296,12 @@ def forwarded(w, port):
     def daemon(targets, more="", conf="", at=HERE, **how):
         listed = ", ".join(f'"{t}"' for t in targets)
         return Daemon(w, conf=f'listen f {{ url = "forward://{at}:0" targets = {{{listed}}} {more} }}\n{conf}', listens=1, **how)
-    farm = [hostile.Scripted(HOME, HERE, w.port(), echo) for _ in range(3)]
+    visits = []
+
+    def counted(peer):
+        visits.append(peer.sock.getsockname()[1])
+        echo(peer)
+    farm = [hostile.Scripted(HOME, HERE, w.port(), counted) for _ in range(3)]
     targets = [f"{HERE}:{server.port}" for server in farm]
     ports = [str(server.port) for server in farm]
 
@@ -353,6 +368,34 @@ def forwarded(w, port):
         wait_until(lambda: len(d.lines("session")) == before + 8, "checks are nobody's sessions")
         again.stop()
 
+    def by_all():
+        """Several workers take turns together, count together, and check once for all."""
+        tap.same(names(daemon(targets, workers=4), 24), ports * 8, "in turn")
+        d = daemon(targets, 'balance = "leastconn" check = 0.2', workers=4)
+        before, began = list(visits), time.monotonic()
+        time.sleep(1)
+        checks = [len([v for v in visits[len(before):] if v == int(p)]) for p in ports]
+        most = (time.monotonic() - began) / 0.2 + 1
+        tap.holds(all(1 <= n <= most for n in checks), f"checks of each target, at most {most}: {checks}")
+        held, got = [], []
+        for _ in range(24):
+            held.append(dial(d.at, HOME))
+            got.append(line_of(held[-1]).decode().split()[-1])
+        tap.same([got.count(p) for p in ports], [8, 8, 8], "sessions of each target")
+        gone = d.workers()[0]
+        os.kill(gone, signal.SIGKILL)
+        wait_until(lambda: f"worker {gone} was ended by signal 9" in d.log() and len(d.workers()) == 4, "it is replaced")
+        left = [p for p, sock in zip(got, held) if not ended(sock)]
+        more = 24 - len(left)
+        tap.holds(0 < more < 24, f"{more} sessions ended with their worker")
+        again = []
+        for _ in range(more):
+            again.append(dial(d.at, HOME))
+            left.append(line_of(again[-1]).decode().split()[-1])
+        tap.same([left.count(p) for p in ports], [8, 8, 8], "what the dead one had is not counted any more")
+        for sock in held + again:
+            sock.close()
+
     def to_unix():
         path = f"{w.dir}/target.sock"
         Unix(path, "unix-target")
@@ -405,6 +448,7 @@ def forwarded(w, port):
     yield "by source", source
     yield "the next one when one is dead", next_one
     yield "health checks", checked
+    yield "targets of several workers", by_all
     yield "unix sockets on either end", to_unix
     yield "send_proxy", introduced
     yield "by an upstream", chained
