@@ -2,20 +2,12 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "client/program.h"
 #include "client/say.h"
+#include "launcher/parts.h"
 #include "launcher/say.h"
-
-static bool is_viaduct(const char *path)
-{
-    struct stat self, st;
-
-    return stat("/proc/self/exe", &self) == 0 && stat(path, &st) == 0 && self.st_dev == st.st_dev &&
-           self.st_ino == st.st_ino;
-}
 
 /* What keeps it from running at all, without any say of ours. */
 static void judge_missing(const struct found *f, const struct program *p)
@@ -38,7 +30,7 @@ void judge_command(struct found *f)
     f->by_shell = p.by_shell;
     if (p.fault == PROGRAM_MISSING)
         judge_missing(f, &p);
-    if (is_viaduct(p.path))
+    if (parts_is_launcher(p.path))
         say_die(EXIT_OWN, "%s: viaduct inside viaduct; leave out one of them", p.path);
     program_explain(&out, &p);
     if (p.fault == PROGRAM_NO_SCRIPT || p.fault == PROGRAM_NO_INTERPRETER)

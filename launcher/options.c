@@ -21,7 +21,8 @@ static void set_proxy(struct options *o, char *value)
     if (o->hop_count == VD_HOPS_MAX)
         say_die(EXIT_OWN, "-x: too many hops; allowed: up to %d", VD_HOPS_MAX);
     int result = vd_conf_hop(&o->hops[o->hop_count++], value, &error);
-    memset(value, 'x', strlen(value));
+    if (!o->keep_argv)
+        memset(value, 'x', strlen(value));
     if (result < 0)
         die_of("-x", error);
 }

@@ -26,12 +26,14 @@ struct options {
     enum vd_conf_udp udp;
     uint32_t timeout_ms; /* 0: not given */
     int verbosity;       /* enum plan_verbosity */
+    bool keep_argv;      /* set by the caller: URLs are left in argv */
     bool log_json, print_config, keep_proxy_env, audit, isolate;
     char **command; /* ends with NULL; empty: none was given */
 };
 
-/* Reads the command line into *o, which must be all zeros; URLs are blanked in argv, as they may
- * hold passwords. Ends the program on -V, on -h, and with status 125 on an error. */
+/* Reads the command line into *o, which must be all zeros but for keep_argv; URLs are blanked in
+ * argv, as they may hold passwords. Ends the program on -V, on -h, and with status 125 on an error.
+ */
 void options_read(struct options *o, char **argv);
 
 #endif

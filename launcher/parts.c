@@ -1,25 +1,30 @@
 #include "launcher/parts.h"
 
-#include <stdbool.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "launcher/say.h"
 
-/* The directory above that of the running program, with a slash at its end; false: not known. */
-static bool directory_above(char dir[PATH_MAX])
+/* Cuts the last part off, and leaves the slash. False: there is none. */
+static bool cut(char *dir)
+{
+    char *slash = strrchr(dir, '/');
+    if (slash)
+        slash[1] = 0;
+    return slash;
+}
+
+/* The directory of the running program, with a slash at its end; false: not known. */
+static bool own_directory(char dir[PATH_MAX])
 {
     ssize_t n = readlink("/proc/self/exe", dir, PATH_MAX - 1);
     if (n <= 0 || dir[0] != '/')
         return false;
     dir[n] = 0;
-    *strrchr(dir, '/') = 0;
-    char *slash = strrchr(dir, '/');
-    if (!slash)
-        return false;
-    slash[1] = 0;
-    return true;
+    return cut(dir);
 }
 
 static bool is_there(char path[PATH_MAX], const char *dir, const char *below, const char *name)
@@ -28,14 +33,23 @@ static bool is_there(char path[PATH_MAX], const char *dir, const char *below, co
     return len < PATH_MAX && access(path, R_OK) == 0;
 }
 
+/* Above the program's directory, as built or installed, or in it, as what is installed together. */
+static bool is_near(char path[PATH_MAX], const char *built_in, const char *name)
+{
+    char dir[PATH_MAX], above[PATH_MAX];
+
+    if (!own_directory(dir))
+        return false;
+    strcpy(above, dir);
+    above[strlen(above) - 1] = 0;
+    return (cut(above) && (is_there(path, above, built_in, name) ||
+                           is_there(path, above, VIADUCT_PKGLIB, name))) ||
+           is_there(path, dir, ".", name);
+}
+
 static void look(char path[PATH_MAX], const char *built_in, const char *name)
 {
-    char above[PATH_MAX];
-
-    if (directory_above(above) &&
-        (is_there(path, above, built_in, name) || is_there(path, above, VIADUCT_PKGLIB, name)))
-        return;
-    if (!is_there(path, VIADUCT_PREFIX "/", VIADUCT_PKGLIB, name))
+    if (!is_near(path, built_in, name) && !is_there(path, VIADUCT_PREFIX "/", VIADUCT_PKGLIB, name))
         say_die(EXIT_OWN, "%s is missing; it belongs to " VIADUCT_PREFIX "/" VIADUCT_PKGLIB, name);
 }
 
@@ -51,4 +65,25 @@ void parts_library(char path[PATH_MAX])
 void parts_resolver(char path[PATH_MAX])
 {
     look(path, "launcher", "viaduct-resolve");
+}
+
+void parts_whole(char path[PATH_MAX])
+{
+    look(path, "launcher", "viaduct-full");
+}
+
+static bool is_same(const char *path, const struct stat *st)
+{
+    struct stat other;
+    return stat(path, &other) == 0 && other.st_dev == st->st_dev && other.st_ino == st->st_ino;
+}
+
+/* What handed over to this program gave its own path as the name. */
+bool parts_is_launcher(const char *path)
+{
+    const char *name = program_invocation_name;
+    struct stat st;
+
+    return stat(path, &st) == 0 &&
+           (is_same("/proc/self/exe", &st) || (strchr(name, '/') && is_same(name, &st)));
 }

@@ -5,11 +5,16 @@
 #define VIADUCT_LAUNCHER_PARTS_H
 
 #include <limits.h>
+#include <stdbool.h>
 
-/* The preloaded library, and the program that asks the system's resolver: beside this program in
- * the tree where it was built, or where they were installed. They end the program with status 125
- * if the file is nowhere. */
+/* The preloaded library, the program that asks the system's resolver, and the whole launcher, for
+ * one that hands over to it (launcher/quick.c): beside this program in the tree where it was built,
+ * or where they were installed. They end the program with status 125 if the file is nowhere. */
 void parts_library(char path[PATH_MAX]);
 void parts_resolver(char path[PATH_MAX]);
+void parts_whole(char path[PATH_MAX]);
+
+/* Whether that file is this launcher, by whichever of its programs. */
+bool parts_is_launcher(const char *path);
 
 #endif

@@ -15,7 +15,7 @@ from lib.world import FAR, NEAR, PYTHON, wait_until
 
 DAY = 24 * 60 * 60
 HEAD = "viaduct hops 1\n"
-BUSY = ("viaduct-probe", "viaduct")  # its name among the processes; at first it is its parent's
+BUSY = ("viaduct-probe", "viaduct-full", "viaduct")  # its name among the processes; at first it is its parent's
 
 
 def probes():

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import stat
 import subprocess
@@ -16,6 +15,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from lib import desk as desk_of
 from lib.desk import HOP, IS_ROOT, OWN, Plan, SHM
+from lib.parts import copy_launcher
 from lib.tap import holds, same
 
 # --- environment and session -----------------------------------------------------------------------
@@ -57,9 +57,9 @@ def test_preload(desk):
 
 
 def test_library_missing(desk):
-    lonely = desk.path("bin", "viaduct")
-    os.makedirs(os.path.dirname(lonely), exist_ok=True)
-    shutil.copy(desk.viaduct, lonely)
+    copy_launcher(desk.build, desk.path())
+    os.remove(desk.path("preload", "libviaduct.so"))
+    lonely = desk.path("launcher", "viaduct")
     marker = desk.path("marker")
     got = subprocess.run([lonely, *HOP, "touch", marker], capture_output=True, check=False,
                          env={"PATH": "/bin:/usr/bin"})
@@ -71,13 +71,36 @@ def test_library_missing(desk):
     same((got.returncode, os.path.exists(marker)), (OWN, False), "status, and whether it started")
 
 
+def test_part_of_the_launcher_missing(desk):
+    if not os.path.exists(f"{desk.build}/launcher/viaduct-full"):
+        return  # built as one program
+    copy_launcher(desk.build, desk.path("apart"))
+    os.remove(desk.path("apart", "launcher", "viaduct-full"))
+    config = desk.write("some.conf", 'chain default { hops = {"socks5h://127.0.0.1:9"} }\n')
+
+    def run(*options, command="true", env=()):
+        return subprocess.run([desk.path("apart", "launcher", "viaduct"), *options, command],
+                              capture_output=True, check=False,
+                              env={"PATH": "/bin:/usr/bin", "XDG_CACHE_HOME": "/dev/null", **dict(env)})
+
+    for plain in ([], ["-q"], ["-d", "remote"], ["-m", "dynamic"], ["-b", "10.0.0.0/8"], ["--udp", "deny"],
+                  ["-t", "3"], ["--keep-proxy-env"], ["-x", "http://a:b@127.0.0.1:8080"]):
+        got = run(*HOP, *plain)
+        same((got.returncode, got.stderr), (0, b""), f"{plain}: the straight way")
+    got = run(env={"ALL_PROXY": "socks5h://127.0.0.1:9"})
+    same((got.returncode, got.stderr), (0, b""), "ALL_PROXY")
+    for options in (["-v", *HOP], ["--audit", *HOP], ["--log", desk.path("log"), *HOP], ["-f", config],
+                    ["--isolate", *HOP], ["--print-config", *HOP], ["-x", "socks9://x"], []):
+        got = run(*options)
+        holds(re.fullmatch(rb"viaduct: viaduct-full is missing; it belongs to /.*\n", got.stderr), got)
+        same(got.returncode, OWN, f"{options}: status")
+    same(run(*HOP, command="no-such-command").returncode, OWN, "the command is not there")
+
+
 def test_path_with_a_space(desk):
     """LD_PRELOAD cannot name such a path: refused, not silently unproxied."""
     place = desk.path("a place")
-    os.makedirs(place + "/launcher")
-    os.makedirs(place + "/preload")
-    shutil.copy(desk.viaduct, place + "/launcher/viaduct")
-    shutil.copy(desk.library, place + "/preload/libviaduct.so")
+    copy_launcher(desk.build, place)
     got = subprocess.run([place + "/launcher/viaduct", *HOP, "true"], capture_output=True,
                          env={"PATH": "/bin:/usr/bin"}, check=False)
     same((got.returncode, got.stderr.decode()),

@@ -24,6 +24,7 @@ class Desk:
     """A directory of its own, and the launcher run in it with an environment made by hand."""
 
     def __init__(self, build):
+        self.build = build
         self.viaduct = os.path.join(build, "launcher", "viaduct")
         self.library = os.path.realpath(os.path.join(build, "preload", "libviaduct.so"))
         self.dir = tempfile.mkdtemp(prefix="launcher_test.")

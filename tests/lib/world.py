@@ -23,6 +23,7 @@ import time
 
 from . import netns, tap
 from .dns import Dns
+from .parts import copy_launcher
 from .sniffer import Sniffer
 
 INSIDE = "VIADUCT_TEST_INSIDE"
@@ -270,11 +271,7 @@ class World:
     def launcher_for_all(self):
         """A copy of the launcher and its library that every user can read; the launcher's path."""
         home = f"{self.dir}/build"
-        for name, source in (("launcher/viaduct", self.viaduct), ("preload/libviaduct.so", self.library)):
-            os.makedirs(os.path.dirname(f"{home}/{name}"), exist_ok=True)
-            if not os.path.exists(f"{home}/{name}"):
-                shutil.copyfile(source, f"{home}/{name}")
-                os.chmod(f"{home}/{name}", 0o755)
+        copy_launcher(self.build, home)
         return f"{home}/launcher/viaduct"
 
     def env(self, more=None):
