@@ -48,25 +48,6 @@ static struct vd_ip peer_of(int fd)
     return vd_ip_unmapped(&e.ip);
 }
 
-/* Why datagrams are not sent to such an address; NULL: they are. `own`: the class of the hop's own.
- */
-static const char *unfit(const struct vd_ip *ip, enum vd_class own)
-{
-    switch (vd_ip_class(ip)) {
-    case VD_CLASS_MULTICAST:
-    case VD_CLASS_BROADCAST:
-        return "wants datagrams sent to ";
-    case VD_CLASS_LOOPBACK:
-    case VD_CLASS_LINK_LOCAL:
-        return own == vd_ip_class(ip) ? NULL : "wants datagrams sent to ";
-    case VD_CLASS_GLOBAL:
-    case VD_CLASS_PRIVATE:
-    case VD_CLASS_UNSPECIFIED:
-        break;
-    }
-    return NULL;
-}
-
 static bool says_own(const struct vd_ip *bound)
 {
     static const struct vd_ip any4 = {.family = VD_IPV4}, any6 = {.family = VD_IPV6};
@@ -76,16 +57,16 @@ static bool says_own(const struct vd_ip *bound)
 
 static bool judge_bound(const struct answer *a, const struct vd_ip *bound, enum vd_class own)
 {
-    const char *why = unfit(bound, own);
+    bool fit = vd_udp_may_relay(bound, own);
 
-    if (why)
-        assoc_say_of_hop(a->chain, a->position, why, bound);
+    if (!fit)
+        assoc_say_of_hop(a->chain, a->position, "wants datagrams sent to ", bound);
     else if (!bound->family)
         assoc_say_of_hop(a->chain, a->position,
                          "gives a name for the address of its relay, which is not followed", NULL);
     else if (!a->port)
         assoc_say_of_hop(a->chain, a->position, "gives no port for its relay", NULL);
-    return !why && bound->family && a->port;
+    return fit && bound->family && a->port;
 }
 
 /* An IPv6 socket that takes no IPv4 cannot reach an IPv4 relay, unless it may still be told to. */

@@ -9,13 +9,12 @@
  * what was held for it.
  *
  * There is no way to learn that a datagram did not arrive, so addresses cannot be raced: IPv6 comes
- * first where there is a route, as in RFC 6724.
+ * first where there is a route, as in RFC 6724; through a chain, whose routes nobody knows, IPv4.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "daemon/associate.h"
-#include "proto/err.h"
 
 enum { NAME_KEPT_MS = 300 * 1000 /* unused */ };
 
@@ -63,13 +62,12 @@ static struct associate_name *make_room(struct associate *a)
 static void send_on(struct associate *a, const struct associate_name *n, uint16_t port,
                     const uint8_t *data, size_t len)
 {
-    struct vd_endpoint target;
-    struct net_addr to;
+    struct vd_endpoint target, to;
     vd_endpoint_set_name(&target, n->text, n->len, port);
     for (unsigned i = 0; i < n->count; i++) {
         if (!a->may_send(a, &target, &n->ips[i]))
             continue;
-        net_addr_set(&to, &n->ips[i], port);
+        vd_endpoint_set_ip(&to, &n->ips[i], port);
         associate_send(a, &to, data, len);
         return;
     }
@@ -80,15 +78,8 @@ static void hold(struct associate *a, const struct associate_name *n, uint16_t p
                  const uint8_t *data, size_t len)
 {
     struct held head = {.len = (uint32_t)len, .port = port, .name = (uint16_t)(n - a->names)};
-    if (!a->held)
-        a->held = malloc(ASSOCIATE_HELD);
-    if (!a->held || ASSOCIATE_HELD - a->held_len < sizeof head + len) {
+    if (!associate_hold(&a->held, &head, sizeof head, data, len))
         a->dropped++;
-        return;
-    }
-    memcpy(a->held + a->held_len, &head, sizeof head);
-    memcpy(a->held + a->held_len + sizeof head, data, len);
-    a->held_len += sizeof head + len;
 }
 
 /* Sends what was held for `n`, and closes the gaps once it has gone. */
@@ -96,25 +87,23 @@ static void send_held(struct associate *a, const struct associate_name *n)
 {
     struct held head;
     size_t kept = 0;
-    for (size_t at = 0; at < a->held_len; at += sizeof head + head.len) {
-        memcpy(&head, a->held + at, sizeof head);
+    for (size_t at = 0; at < a->held.len; at += sizeof head + head.len) {
+        memcpy(&head, a->held.bytes + at, sizeof head);
         if (head.name == n - a->names)
-            send_on(a, n, head.port, a->held + at + sizeof head, head.len);
+            send_on(a, n, head.port, a->held.bytes + at + sizeof head, head.len);
     }
-    associate_flush(a);
-    for (size_t at = 0, next; at < a->held_len; at = next) {
-        memcpy(&head, a->held + at, sizeof head);
+    batch_flush(a->batch);
+    for (size_t at = 0, next; at < a->held.len; at = next) {
+        memcpy(&head, a->held.bytes + at, sizeof head);
         next = at + sizeof head + head.len;
         if (head.name == n - a->names)
             continue;
-        memmove(a->held + kept, a->held + at, next - at);
+        memmove(a->held.bytes + kept, a->held.bytes + at, next - at);
         kept += next - at;
     }
-    a->held_len = kept;
-    if (kept > 0)
-        return;
-    free(a->held);
-    a->held = NULL;
+    a->held.len = kept;
+    if (kept == 0)
+        associate_drop_held(&a->held);
 }
 
 /* --- answers --- */
@@ -124,7 +113,7 @@ static void keep_ips(struct associate_name *n, const struct resolve_answer *answ
     struct vd_ip local;
     unsigned most = n->count + ASSOCIATE_NAME_IPS / 2;
     for (size_t i = 0; i < answer->count && n->count < most; i++)
-        if (net_local_towards(&local, &answer->ips[i]))
+        if (n->owner->chain || net_local_towards(&local, &answer->ips[i]))
             n->ips[n->count++] = vd_ip_unmapped(&answer->ips[i]);
 }
 
@@ -136,8 +125,8 @@ static bool take_answer(struct associate_name *n)
     if (!v6.here || !v4.here)
         return false;
     n->count = 0;
-    keep_ips(n, &v6);
-    keep_ips(n, &v4);
+    keep_ips(n, n->owner->chain ? &v4 : &v6);
+    keep_ips(n, n->owner->chain ? &v6 : &v4);
     resolve_stop(&n->wait);
     n->asked = false;
     return true;
@@ -193,7 +182,5 @@ void associate_forget_names(struct associate *a)
 {
     for (unsigned i = 0; i < ASSOCIATE_NAMES; i++)
         resolve_stop(&a->names[i].wait);
-    free(a->held);
-    a->held = NULL;
-    a->held_len = 0;
+    associate_drop_held(&a->held);
 }

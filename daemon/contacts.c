@@ -1,5 +1,7 @@
 #include "daemon/contacts.h"
 
+#include <stdlib.h>
+
 /* By address alone: the contacts of one host stand together. */
 static unsigned bucket_of(const struct vd_ip *ip)
 {
@@ -11,19 +13,33 @@ static unsigned bucket_of(const struct vd_ip *ip)
 
 bool contacts_has(const struct contacts *c, const struct vd_ip *ip, uint16_t port)
 {
-    const struct contact *bucket = c->at[bucket_of(ip)];
-    for (unsigned i = 0; i < CONTACTS_PER_BUCKET; i++)
-        if (vd_ip_same(&bucket[i].ip, ip) && (port == 0 || bucket[i].port == port))
+    const struct contact_bucket *bucket = c->at[bucket_of(ip)];
+    for (unsigned i = 0; bucket && i < CONTACTS_PER_BUCKET; i++) {
+        const struct contact *one = &bucket->at[i];
+        if (one->port && vd_ip_same(&one->ip, ip) && (port == 0 || one->port == port))
             return true;
+    }
     return false;
 }
 
 void contacts_add(struct contacts *c, const struct vd_ip *ip, uint16_t port)
 {
-    unsigned bucket = bucket_of(ip);
+    struct contact_bucket **bucket = &c->at[bucket_of(ip)];
     if (contacts_has(c, ip, port))
         return;
-    uint8_t *oldest = &c->oldest[bucket];
-    c->at[bucket][*oldest] = (struct contact){.ip = *ip, .port = port};
+    if (!*bucket)
+        *bucket = calloc(1, sizeof **bucket);
+    if (!*bucket)
+        return;
+    uint8_t *oldest = &(*bucket)->oldest;
+    (*bucket)->at[*oldest] = (struct contact){.ip = *ip, .port = port};
     *oldest = (uint8_t)((*oldest + 1) % CONTACTS_PER_BUCKET);
+}
+
+void contacts_free(struct contacts *c)
+{
+    for (unsigned i = 0; i < CONTACTS_BUCKETS; i++) {
+        free(c->at[i]);
+        c->at[i] = NULL;
+    }
 }

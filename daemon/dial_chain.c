@@ -143,7 +143,7 @@ static void chain_done(struct dial *d)
     if (d->chain.path.count == d->by->upstream->hop_count)
         learned_up(d->by->learned, &d->chain);
     vd_endpoint_set_ip(&d->bound, &d->chain.shake.bound_ip, d->chain.shake.bound_port);
-    d->seen = EPOLLIN | EPOLLOUT; /* whether more is there is not known */
+    d->seen |= EPOLLIN | EPOLLOUT; /* whether more is there is not known */
     dial_finish(d, VD_OK);
 }
 

@@ -215,8 +215,6 @@ void handshake_request(struct session *s)
         bind_chain_start(s);
     else if (s->command == VD_BIND)
         bind_start(s);
-    else if (s->setup->dial.chained)
-        handshake_refuse_request(s, VD_ERR_COMMAND);
     else
         udp_start(s);
 }
@@ -365,7 +363,7 @@ void handshake_set_up(struct session *s, unsigned offers)
 
 void handshake_late(struct session *s)
 {
-    int err = dial_timed_out(&s->setup->dial);
+    int err = s->udp ? udp_late(s) : dial_timed_out(&s->setup->dial);
     if (!fixed_retry(s))
         handshake_refuse_request(s, err);
 }

@@ -255,7 +255,7 @@ void session_end_by_reset(struct session *s, enum relay_side by, const char *end
 void session_watch(struct session *s)
 {
     const struct vd_conf_daemon *conf = s->worker->conf;
-    int64_t last_ms = s->udp ? s->udp->last_ms : relay_last_ms(&s->relay);
+    int64_t last_ms = s->udp ? associate_last_ms(s->udp) : relay_last_ms(&s->relay);
     bool half = relay_is_half_closed(&s->relay);
     uint32_t limit = half ? conf->half_closed_ms : conf->idle_ms;
     int64_t left = last_ms + limit - s->worker->loop.now_ms;
@@ -431,12 +431,17 @@ static void enlist(struct session *s)
     shared_add(&w->counts->accepted, 1);
 }
 
+int session_reserve_timers(struct worker *w)
+{
+    return loop_reserve(&w->loop, (w->session_count + 1) * TIMERS + w->more_timers + 16);
+}
+
 void session_new(struct listener *from, int fd, const struct net_addr *client)
 {
     struct worker *w = from->worker;
     struct session_setup *setup = new_setup(w);
     struct session *s = setup ? new_session(w) : NULL;
-    if (!s || loop_reserve(&w->loop, (w->session_count + 1) * TIMERS + w->more_timers + 16) != 0) {
+    if (!s || session_reserve_timers(w) != 0) {
         if (setup)
             drop_setup(setup);
         free(s);

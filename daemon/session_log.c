@@ -59,7 +59,7 @@ static void log_who_and_where(const struct session *s)
         log_endpoint("target", &setup->accept.target);
     else
         log_text("target", setup ? "" : s->names + s->user_len, setup ? 0 : s->target_len);
-    if (s->udp)
+    if (s->udp && !s->udp->chain)
         log_associate_out(s->udp);
     else
         log_addr("out", &s->out);
@@ -122,7 +122,7 @@ void session_log_end(struct session *s, const char *end, const char *error)
     if (s->udp) {
         log_number("datagrams_up", s->udp->up.datagrams);
         log_number("datagrams_down", s->udp->down.datagrams);
-        log_number("dropped", s->udp->dropped);
+        log_number("dropped", associate_dropped(s->udp));
     }
     if (error)
         log_word("error", error);

@@ -70,6 +70,7 @@ struct session {
     char *names; /* user, then target: for the log, once the setup is gone */
     struct net_addr client, local, out, peer;
     struct associate *udp;   /* in SESSION_UDP, or about to be */
+    uint8_t udp_timers;      /* of worker->more_timers */
     struct forward *forward; /* from the first request that is forwarded on */
 };
 
@@ -90,6 +91,9 @@ int session_renew_setup(struct session *s, unsigned offers);
 /* One side has reset the connection: so will the other's be, once it got what was sent before. */
 void session_end_by_reset(struct session *s, enum relay_side by, const char *end);
 
+/* Sees to it that timers for one more session, and for worker->more_timers, can be set. 0, or -1
+ * without memory. */
+int session_reserve_timers(struct worker *w);
 /* Frees everything at once, without a word in the log. */
 void session_close(struct session *s);
 void session_free_setup(struct session *s);
@@ -138,6 +142,7 @@ void bind_chain_told(struct session *s); /* the first reply was sent */
 /* session_udp.c; each may end the session */
 
 void udp_start(struct session *s);   /* the request was read */
+int udp_late(struct session *s);     /* DIAL: the reason for the client */
 void udp_serve(struct session *s);   /* the success was sent */
 void udp_control(struct session *s); /* reads the client's connection, whose end ends it all */
 void udp_stop(struct session *s);    /* closes its sockets; harmless where there are none */

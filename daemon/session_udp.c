@@ -5,16 +5,20 @@
  * no longer than idle_ms without a datagram. What the request tells of the client's port is held
  * to, unless it tells another address than the connection comes from: then a NAT stands between,
  * and its words mean nothing here.
+ *
+ * By a chain the request waits in SESSION_DIAL until all hops have answered; when one of them goes
+ * the session ends, as the client's association is no more.
  */
 #include <errno.h>
-#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
-#include "daemon/associate.h"
+#include "daemon/associate_chain.h"
 #include "daemon/session_state.h"
 #include "proto/err.h"
 
-/* An association has two more descriptors than a tunnel. */
+/* An association has up to two more descriptors than a tunnel, and by a chain one for each hop and
+ * one more. */
 enum { SESSIONS_PER_ASSOCIATION = 4, READS_PER_TURN = 4 };
 
 /* --- who may send where --- */
@@ -28,12 +32,14 @@ static bool may_send(struct associate *a, const struct vd_endpoint *target, cons
                              .user_len = s->user_len,
                              .command = VD_ASSOCIATE,
                              .target = target};
-    if (!ip)
-        return access_target(access, &q) != ACCESS_NO;
-    return access_address(access, &q, ip);
+    if (ip)
+        return access_address(access, &q, ip);
+    if (a->chain && associate_chain_takes_names(a->chain))
+        return access_target_of_chain(access, &q);
+    return access_target(access, &q) != ACCESS_NO;
 }
 
-/* --- the request --- */
+/* --- beginning and end --- */
 
 /* From where the client will send; port 0: not known. */
 static struct net_addr sender(const struct session *s)
@@ -54,7 +60,8 @@ static struct net_addr sender(const struct session *s)
 
 static bool has_room(const struct worker *w)
 {
-    return w->associations < w->session_max / SESSIONS_PER_ASSOCIATION + 1;
+    size_t hops = w->dialer.upstream->hop_count, more = hops > 0 ? hops - 1 : 0;
+    return w->associations < w->session_max / (SESSIONS_PER_ASSOCIATION + more) + 1;
 }
 
 /* VD_OK, or why not; *local becomes the address for the client's datagrams. */
@@ -73,29 +80,100 @@ static int open_association(struct session *s, struct net_addr *local)
     s->udp->owner = s;
     s->udp->may_send = may_send;
     s->udp->filter = w->conf->udp_filter;
+    s->udp->mark = w->conf->mark;
     return associate_start(s->udp, local, &from);
 }
 
-void udp_start(struct session *s)
+/* For the log, where the dial has its words. */
+static void keep_said(struct session *s)
 {
-    struct net_addr local = s->local;
+    struct dial *dial = &s->setup->dial;
+    if (!s->udp || !s->udp->chain)
+        return;
+    const char *said = associate_chain_said(s->udp->chain, &dial->said_len);
+    memcpy(dial->said, said, dial->said_len);
+}
+
+static void refuse(struct session *s, int err)
+{
+    keep_said(s);
+    udp_stop(s);
+    handshake_refuse_request(s, err);
+}
+
+static void reply(struct session *s)
+{
+    struct net_addr local;
     struct vd_endpoint at;
-    if (local.any.sa_family == AF_UNIX) {
-        handshake_refuse_request(s, VD_ERR_COMMAND); /* there is no address to send to */
-        return;
-    }
-    int err = open_association(s, &local);
-    if (err != VD_OK) {
-        udp_stop(s);
-        handshake_refuse_request(s, err);
-        return;
-    }
+    net_addr_local(&local, s->udp->client.fd);
     struct vd_ip ip = net_addr_ip(&local);
     vd_endpoint_set_ip(&at, &ip, net_addr_port(&local));
     s->state = SESSION_REPLY;
     loop_timer_in(session_loop(s), &s->timer, s->worker->conf->connect_ms);
     vd_accept_reply(&s->setup->accept, VD_OK, &at);
     handshake_reply(s);
+}
+
+/* --- the chain --- */
+
+static void on_ready(struct associate *a, int err)
+{
+    struct session *s = a->owner;
+    associate_chain_ends(a->chain, &s->out, &s->peer);
+    if (err == VD_OK)
+        reply(s);
+    else
+        refuse(s, err);
+}
+
+static void on_gone(struct associate *a)
+{
+    session_end(a->owner, "upstream-gone");
+}
+
+static void introduce(struct associate *a, struct dial *dial)
+{
+    handshake_introduce(a->owner, dial);
+}
+
+static int start_chain(struct session *s)
+{
+    static const struct associate_chain_events events = {on_ready, on_gone, introduce};
+    struct worker *w = s->worker;
+    s->udp_timers = (uint8_t)associate_chain_timers(&w->dialer);
+    w->more_timers += s->udp_timers;
+    if (session_reserve_timers(w) != 0)
+        return VD_ERR_BUSY;
+    s->state = SESSION_DIAL;
+    loop_timer_in(session_loop(s), &s->timer, w->conf->connect_ms);
+    return associate_chain_start(s->udp, &w->dialer, &events);
+}
+
+int udp_late(struct session *s)
+{
+    int err = associate_chain_late(s->udp->chain);
+    keep_said(s);
+    udp_stop(s);
+    return err;
+}
+
+/* --- the request --- */
+
+void udp_start(struct session *s)
+{
+    bool chained = s->setup->dial.chained;
+    struct net_addr local = s->local;
+    if (local.any.sa_family == AF_UNIX) {
+        handshake_refuse_request(s, VD_ERR_COMMAND); /* there is no address to send to */
+        return;
+    }
+    int err = open_association(s, &local);
+    if (err == VD_OK && chained)
+        err = start_chain(s);
+    if (err != VD_OK)
+        refuse(s, err);
+    else if (!chained)
+        reply(s);
 }
 
 void udp_stop(struct session *s)
@@ -105,6 +183,8 @@ void udp_stop(struct session *s)
     associate_free(s->udp);
     s->udp = NULL;
     s->worker->associations--;
+    s->worker->more_timers -= s->udp_timers;
+    s->udp_timers = 0;
 }
 
 /* --- SESSION_UDP --- */

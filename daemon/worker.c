@@ -10,7 +10,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "daemon/associate.h"
+#include "daemon/batch.h"
 #include "daemon/log.h"
 #include "daemon/session.h"
 
@@ -200,7 +200,7 @@ static void stop(struct worker *w)
     login_free(w->login);
     access_free(w->access);
     relay_pool_free(&w->pool);
-    associate_batch_free(w->batch);
+    batch_free(w->batch);
     loop_close(&w->loop, &w->signals);
     free(w->listeners);
     loop_free(&w->loop);

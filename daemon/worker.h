@@ -11,7 +11,7 @@
 #include "daemon/relay.h"
 #include "daemon/shared.h"
 
-struct associate_batch;
+struct batch;
 struct session;
 struct session_setup;
 
@@ -36,8 +36,8 @@ struct worker {
     struct session_setup *free_setups;
     unsigned free_session_count, free_setup_count;
 
-    struct associate_batch *batch; /* made for the first association */
-    size_t associations;           /* that live */
+    struct batch *batch; /* made for the first association */
+    size_t associations; /* that live */
 
     bool paused;   /* accept: too many sessions, or no descriptors */
     bool retrying; /* the pause was over, and nothing could be accepted yet */

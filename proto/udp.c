@@ -45,6 +45,25 @@ int vd_udp_read(struct vd_udp_header *header, const uint8_t *data, size_t len)
     return VD_OK;
 }
 
+bool vd_udp_may_relay(const struct vd_ip *relay, enum vd_class own)
+{
+    enum vd_class class = vd_ip_class(relay);
+
+    switch (class) {
+    case VD_CLASS_MULTICAST:
+    case VD_CLASS_BROADCAST:
+        return false;
+    case VD_CLASS_LOOPBACK:
+    case VD_CLASS_LINK_LOCAL:
+        return own == class;
+    case VD_CLASS_GLOBAL:
+    case VD_CLASS_PRIVATE:
+    case VD_CLASS_UNSPECIFIED:
+        break;
+    }
+    return true;
+}
+
 size_t vd_udp_wrap_len(const struct vd_endpoint *relays, size_t count,
                        const struct vd_endpoint *target)
 {

@@ -19,6 +19,7 @@
 #ifndef VD_PROTO_UDP_H
 #define VD_PROTO_UDP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,6 +46,11 @@ void vd_udp_write(struct vd_out *out, const struct vd_endpoint *at);
 /* The header at the front of a datagram. RSV is not looked at, as replies' is not. VD_OK;
  * -VD_ERR_PROTOCOL: cut short; -VD_ERR_ADDRESS_TYPE; -VD_ERR_NAME_FORM. */
 int vd_udp_read(struct vd_udp_header *header, const uint8_t *data, size_t len);
+
+/* Whether datagrams may be sent to an address because a hop says that its relay is there: no
+ * multicast or broadcast, and this machine or link only if the hop itself is there (`own`: the class
+ * of its address). The unspecified address, which means the hop's own, is one. */
+bool vd_udp_may_relay(const struct vd_ip *relay, enum vd_class own);
 
 /* The headers of a datagram for `target`, sent to the first relay. `relays` are those behind the
  * first, in the order in which they are passed; `count` is 0 for a single hop. What vd_udp_wrap_len

@@ -11,9 +11,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from lib import hostile, servers, tap, world
-from lib.daemon import HOME, Daemon, cpu_seconds, descriptors
+from lib.daemon import HOME, Daemon, cpu_seconds, descriptors, through
 from lib.hostile import socks5_reply
-from lib.servers import chain
 from lib.visit import SOCKS4, SOCKS4A, SOCKS5, dial, quiet, reset
 from lib.world import FAR, FAR6, NAMES, NEAR, ORIGIN, ORIGIN6, wait_until
 
@@ -50,12 +49,6 @@ def is_refused(at, ns="origin"):
     except ConnectionRefusedError:
         return True
     return False
-
-
-def through(w, *hops, conf="", options=()):
-    """A viaductd in app: whatever it did by itself would be seen on its link."""
-    urls = [hop if isinstance(hop, str) else hop.url(first=hop is hops[0]) for hop in hops]
-    return Daemon(w, *chain(*urls), *options, ns="app", conf=conf)
 
 
 def carried(w, ours, others):
@@ -209,8 +202,27 @@ def answers(w):
                 tap.same(line["end"], "refused", "log")
                 tap.holds(not error or line["error"] == error, f"{line}")
 
+    def all_at_once():
+        """Both replies, the peer's words and its end are there before the daemon looks."""
+        def script(hop):
+            hop.socks5_greeting()
+            hop.socks5_request()
+            worker = d.workers()[0]
+            os.kill(worker, signal.SIGSTOP)
+            hop.say(good + peer + b"early words")
+            hop.sock.close()
+            time.sleep(0.05)
+            os.kill(worker, signal.SIGCONT)
+
+        with hostile.Scripted(HOME, NEAR, w.port(), script) as server:
+            d = through(w, server.url("socks5h"))
+            with bind(d) as visit:
+                tap.holds(visit.ok and visit.second(), "both replies")
+                tap.same(visit.rest(), b"early words", "what the peer said, and its end")
+
     peer = socks5_reply(0, at(ORIGIN, 20))
     came = (ORIGIN, 20)
+    yield "BIND: both replies, the peer's words and its end", all_at_once
     yield "BIND: both replies at once, with the peer's words", lambda: told(good, peer, (FAR, 4000), came)
     yield "BIND: replies drip", lambda: told(good, peer, (FAR, 4000), came, gap=0.002)
     yield "BIND: no address means the hop's own", lambda: told(

@@ -373,7 +373,6 @@ def access(w, servers):
     yield "UDP: what is allowed is something else", lambda: refused(2, "-a", "commands=connect,bind")
     yield "UDP: not for this user", lambda: refused(
         2, "-u", "bob:pw", "-a", "users=alice", login=("bob", "pw"))
-    yield "UDP: not through a chain", lambda: refused(7, "-x", "socks5h://127.0.0.1:9")
 
     def user():
         d = Daemon(w, "-u", "bob:pw", "-a", f"users=bob to={ORIGIN}")

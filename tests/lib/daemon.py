@@ -7,6 +7,7 @@ import signal
 import subprocess
 
 from . import netns, tap
+from .servers import chain
 from .visit import Visit
 from .world import PYTHON, wait_until
 
@@ -119,6 +120,13 @@ class Daemon:
         if bad:
             tap.fail(f"a sanitizer: {self.log()[bad.start():][:3000]}")
         return status
+
+
+def through(w, *hops, conf="", options=()):
+    """A viaductd in app with an upstream of these hops, or URLs: whatever it did by itself would be
+    seen on app's link."""
+    urls = [hop if isinstance(hop, str) else hop.url(first=hop is hops[0]) for hop in hops]
+    return Daemon(w, *chain(*urls), *options, ns="app", conf=conf)
 
 
 def socksify(w, at, program):

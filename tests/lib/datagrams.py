@@ -11,10 +11,10 @@ import socket
 import struct
 import threading
 
-from . import netns, tap
+from . import hostile, netns, tap
 from .daemon import HOME
 from .visit import PATIENCE, SOCKS5, Visit
-from .world import wait_until
+from .world import NEAR, wait_until
 
 ECHO = 7777  # a port
 
@@ -105,6 +105,58 @@ def is_served(a, target):
     mark = os.urandom(12)
     a.send(target, mark)
     tap.same(a.receive()[1], mark, "what comes is the next echo")
+
+
+def bound(address, port):
+    """BND of a reply."""
+    family, kind = (socket.AF_INET6, b"\4") if ":" in address else (socket.AF_INET, b"\1")
+    return kind + socket.inet_pton(family, address) + struct.pack("!H", port)
+
+
+class Relay:
+    """Hops that answer as a test says: the first one, with the relay `sock`, and those behind it, all
+    by one server. `bounds` are the BND of their replies to UDP ASSOCIATE, in order; `raw` is said in
+    place of a reply, and then the end."""
+
+    def __init__(self, w, *bounds, code=0, raw=None):
+        self.sock = datagram_socket((NEAR, 0), HOME)
+        self.at = self.sock.getsockname()
+        self.code, self.raw = code, raw
+        self.bounds = bounds or (bound(*self.at),)
+        self.server = hostile.Scripted(HOME, NEAR, w.port(), self.play)
+
+    def play(self, peer):
+        hop = 0
+        while True:
+            peer.socks5_greeting()
+            if peer.socks5_request()[0] == 3:
+                break
+            peer.say(hostile.socks5_reply(0))
+            hop += 1
+        if self.raw is not None:
+            peer.say(self.raw)
+            return
+        peer.say(hostile.socks5_reply(self.code, self.bounds[hop]))
+        peer.wait_for_end()
+
+    @property
+    def url(self):
+        return self.server.url("socks5h")
+
+    def hears(self):
+        """(the daemon's address, what it sent)"""
+        data, whence = self.sock.recvfrom(1 << 17)
+        return whence, data
+
+    def stop(self):
+        self.server.stop()
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
 
 
 class Forger(threading.Thread):

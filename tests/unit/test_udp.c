@@ -27,6 +27,45 @@ static const char *printed(const struct vd_endpoint *e)
     return vd_out_string(&out);
 }
 
+/* --- where relays may be --- */
+
+static const struct {
+    const char *relay;
+    enum vd_class own;
+    bool may;
+} relays_at[] = {
+    {"192.0.2.1", VD_CLASS_GLOBAL, true},
+    {"10.0.0.1", VD_CLASS_GLOBAL, true},
+    {"0.0.0.0", VD_CLASS_GLOBAL, true},
+    {"::", VD_CLASS_LOOPBACK, true},
+    {"2001:db8::1", VD_CLASS_PRIVATE, true},
+    {"127.0.0.1", VD_CLASS_LOOPBACK, true},
+    {"127.0.0.1", VD_CLASS_GLOBAL, false},
+    {"127.0.0.1", VD_CLASS_LINK_LOCAL, false},
+    {"::1", VD_CLASS_PRIVATE, false},
+    {"::ffff:127.0.0.1", VD_CLASS_GLOBAL, false},
+    {"169.254.1.1", VD_CLASS_GLOBAL, false},
+    {"fe80::1", VD_CLASS_LINK_LOCAL, true},
+    {"169.254.1.1", VD_CLASS_LOOPBACK, false},
+    {"224.0.0.1", VD_CLASS_GLOBAL, false},
+    {"ff02::1", VD_CLASS_LINK_LOCAL, false},
+    {"224.0.0.1", VD_CLASS_MULTICAST, false},
+    {"255.255.255.255", VD_CLASS_GLOBAL, false},
+};
+
+static void relays_are_judged(void)
+{
+    tap_begin();
+    for (size_t i = 0; i < sizeof relays_at / sizeof *relays_at; i++) {
+        struct vd_ip ip;
+        bool read = vd_ip_read(&ip, relays_at[i].relay, strlen(relays_at[i].relay));
+
+        if (!read || vd_udp_may_relay(&ip, relays_at[i].own) != relays_at[i].may)
+            tap_wrong("a relay at %s, of a hop of class %d", relays_at[i].relay, relays_at[i].own);
+    }
+    tap_end("where a relay may be");
+}
+
 /* --- one header --- */
 
 static const struct {
@@ -301,5 +340,6 @@ int main(void)
     scopes();
     wrapping();
     unwrapping();
+    relays_are_judged();
     return tap_done();
 }
