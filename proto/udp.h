@@ -48,8 +48,8 @@ void vd_udp_write(struct vd_out *out, const struct vd_endpoint *at);
 int vd_udp_read(struct vd_udp_header *header, const uint8_t *data, size_t len);
 
 /* Whether datagrams may be sent to an address because a hop says that its relay is there: no
- * multicast or broadcast, and this machine or link only if the hop itself is there (`own`: the class
- * of its address). The unspecified address, which means the hop's own, is one. */
+ * multicast or broadcast, and this machine or link only if the hop itself is there (`own`: the
+ * class of its address). The unspecified address, which means the hop's own, is one. */
 bool vd_udp_may_relay(const struct vd_ip *relay, enum vd_class own);
 
 /* The headers of a datagram for `target`, sent to the first relay. `relays` are those behind the
