@@ -62,10 +62,13 @@ int drive_begin_command(struct drive *d, const struct target *t, enum vd_command
     int64_t total_ns = (int64_t)session_plan()->timeout_ms * 1000000;
     struct vd_path path = route_path(t->route.chain);
 
-    *d = (struct drive){.start_ns = drive_now_ns(), .family = family};
+    memset(d, 0, offsetof(struct drive, trace));
+    d->start_ns = drive_now_ns();
+    d->family = family;
     d->route = t->route;
     d->deadline_ns = d->start_ns + (limit_ns && limit_ns < total_ns ? limit_ns : total_ns);
     d->via = other_ways(t->route.chain);
+    d->trace.number = 0;
     return vd_chain_start(&d->chain, &path, command, &t->at);
 }
 
@@ -115,6 +118,15 @@ static int lost(struct drive *d, enum vd_loss loss)
     return r == VD_AGAIN ? AGAIN : r;
 }
 
+static void sent(struct drive *d, int fd, size_t n)
+{
+    struct vd_said before = vd_chain_said(&d->chain);
+
+    vd_chain_sent(&d->chain, n);
+    if (trace_is_on())
+        trace_said(&d->trace, &d->chain, fd, before);
+}
+
 static int send_pending(struct drive *d, int fd)
 {
     uint8_t buf[VD_FLIGHT_MAX];
@@ -127,7 +139,7 @@ static int send_pending(struct drive *d, int fd)
             return DRIVE_WRITE;
         if (n < 0)
             return lost(d, VD_LOSS_RESET);
-        vd_chain_sent(&d->chain, (size_t)n);
+        sent(d, fd, (size_t)n);
     }
     return DRIVE_READ;
 }
@@ -234,6 +246,8 @@ static int take(struct drive *d, int fd, bool *more)
         return vd_chain_lost(&d->chain, n == 0 ? VD_LOSS_EOF : VD_LOSS_RESET);
     d->received = 1;
     r = feed(d, buf, (size_t)n, &used);
+    if (trace_is_on())
+        trace_heard(&d->trace, &d->chain, fd, buf, used);
     if (peeks && used > 0 && sys.recv(fd, buf, used, MSG_DONTWAIT) != (ssize_t)used)
         return -VD_ERR_PROTOCOL; /* somebody else reads this socket */
     *more = r == VD_MORE && (size_t)n == want;
@@ -322,6 +336,8 @@ static int dialled(struct drive *d, int fd)
 
     d->dialling = 0;
     set_patience(d);
+    if (trace_is_on())
+        trace_up(&d->trace, &d->chain, fd);
     r = send_pending(d, fd);
     stage_begins(d); /* the limit depends on what was sent */
     return r;
@@ -337,6 +353,8 @@ static int dial(struct drive *d, int fd)
         int number;
 
         limit_address(d);
+        if (trace_is_on())
+            trace_dial(&d->trace, &d->chain, fd, &hop->addrs[d->addr]);
         number = dial_once(d, fd, &hop->addrs[d->addr]);
         if (number == 0)
             return dialled(d, fd);
@@ -380,6 +398,17 @@ static int step(struct drive *d, int fd)
     return r;
 }
 
+static void write_reason(struct vd_out *out, const struct drive *d, int result)
+{
+    vd_chain_explain(out, &d->chain, result);
+    if (result == -VD_ERR_UNREACHABLE && d->number) {
+        const char *words = strerrordesc_np(d->number);
+
+        vd_out_text(out, ": ");
+        vd_out_text(out, words ? words : "unknown error");
+    }
+}
+
 static void explain(const struct drive *d, int result, enum plan_verbosity level, const char *more)
 {
     char text[SAY_MAX];
@@ -387,13 +416,7 @@ static void explain(const struct drive *d, int result, enum plan_verbosity level
 
     if (!say_wants(level))
         return;
-    vd_chain_explain(&out, &d->chain, result);
-    if (result == -VD_ERR_UNREACHABLE && d->number) {
-        const char *words = strerrordesc_np(d->number);
-
-        vd_out_text(&out, ": ");
-        vd_out_text(&out, words ? words : "unknown error");
-    }
+    write_reason(&out, d, result);
     vd_out_text(&out, more);
     say(level, target_told(d), vd_out_string(&out));
 }
@@ -401,6 +424,23 @@ static void explain(const struct drive *d, int result, enum plan_verbosity level
 static void report_elsewhere(const struct drive *d, int result)
 {
     explain(d, result, PLAN_CONNECTIONS, "; another way is tried");
+}
+
+static void trace_result(struct drive *d, int fd, int result)
+{
+    char text[SAY_MAX];
+    struct vd_out out = vd_out_over(text, sizeof text);
+
+    if (result == AGAIN) {
+        vd_out_text(&out, "no answer to a flight: once more, message by message");
+    } else if (result < 0) {
+        write_reason(&out, d, result);
+    } else {
+        vd_out_text(&out, "complete after ");
+        vd_out_uint(&out, (uint64_t)(drive_now_ns() - d->start_ns) / 1000000);
+        vd_out_text(&out, " ms");
+    }
+    trace_end(&d->trace, &d->chain, fd, result != DRIVE_DONE, vd_out_string(&out));
 }
 
 /* From the start on the same socket. */
@@ -444,6 +484,8 @@ static int go_elsewhere(struct drive *d, int fd)
 static int conclude(struct drive *d, int fd, int r)
 {
     while (r == AGAIN || may_go_elsewhere(d, r)) {
+        if (trace_is_on())
+            trace_result(d, fd, r);
         if (r == AGAIN) {
             r = go_again(d, fd);
             continue;
@@ -451,11 +493,15 @@ static int conclude(struct drive *d, int fd, int r)
         report_elsewhere(d, r);
         r = go_elsewhere(d, fd);
     }
+    if (trace_is_on() && r <= 0)
+        trace_result(d, fd, r);
     return r;
 }
 
 int drive_dial(struct drive *d, int fd)
 {
+    if (trace_is_on() && !d->trace.number)
+        trace_begin(&d->trace, &d->chain, fd);
     return conclude(d, fd, dial(d, fd));
 }
 
@@ -477,7 +523,12 @@ int drive_expire(struct drive *d, int fd)
 
     if (over || !another) {
         r = lost(d, VD_LOSS_SILENT);
-        return over ? (r == AGAIN ? -VD_ERR_SILENT : r) : conclude(d, fd, r);
+        if (!over)
+            return conclude(d, fd, r);
+        r = r == AGAIN ? -VD_ERR_SILENT : r;
+        if (trace_is_on())
+            trace_result(d, fd, r);
+        return r;
     }
     drive_undo(fd);
     d->number = ETIMEDOUT;

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "client/route.h"
+#include "client/trace.h"
 #include "proto/chain.h"
 
 enum { DRIVE_DONE = 0, DRIVE_READ = 1, DRIVE_WRITE = 2 };
@@ -39,6 +40,7 @@ struct drive {
     uint8_t received;    /* the last step took bytes, and more of them may be there */
     uint8_t interrupted; /* a signal came while a blocking socket dialled, or received */
     uint8_t waits;       /* the socket blocks: receive for as long as its SO_RCVTIMEO says */
+    struct trace trace;  /* last: drive_begin clears what is before */
 };
 
 int64_t drive_now_ns(void);

@@ -84,7 +84,9 @@ static bool is_head_sound(const struct plan *p)
            p->placeholder4.family == VD_IPV4 && p->placeholder6.family == VD_IPV6 &&
            p->placeholder4_bits >= 8 && p->placeholder4_bits <= 30 &&
            is_text(p->log, sizeof p->log) && (!p->has_log || p->log[0] == '/') &&
-           is_text(p->cache, sizeof p->cache) && (!p->cache[0] || p->cache[0] == '/');
+           is_text(p->cache, sizeof p->cache) && (!p->cache[0] || p->cache[0] == '/') &&
+           p->trace <= PLAN_TRACE_PCAP && is_text(p->trace_file, sizeof p->trace_file) &&
+           (!p->trace_file[0] || p->trace_file[0] == '/');
 }
 
 bool plan_is_sound(const struct plan *p, size_t len)

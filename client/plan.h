@@ -22,10 +22,19 @@ enum plan_action { PLAN_CHAIN, PLAN_DIRECT, PLAN_REFUSE };
  * 21, all, none. Unsaid: a rule leaves it to the plan, the plan says auto. */
 enum plan_listen { PLAN_LISTEN_UNSAID, PLAN_LISTEN_AUTO, PLAN_LISTEN_CHAIN, PLAN_LISTEN_DIRECT };
 
+/* Whether handshakes are written down (client/trace.h), and how. */
+enum plan_trace { PLAN_TRACE_OFF, PLAN_TRACE_TEXT, PLAN_TRACE_PCAPNG, PLAN_TRACE_PCAP };
+
 /* -q, nothing, -v, -vv */
 enum plan_verbosity { PLAN_QUIET, PLAN_FAILURES, PLAN_CONNECTIONS, PLAN_HOPS };
 
-enum { PLAN_TITLE_MAX = 63, PLAN_LOG_MAX = 1023, PLAN_CACHE_MAX = 255, PLAN_COUNT_MAX = 4096 };
+enum {
+    PLAN_TITLE_MAX = 63,
+    PLAN_LOG_MAX = 1023,
+    PLAN_CACHE_MAX = 255,
+    PLAN_TRACE_MAX = 255,
+    PLAN_COUNT_MAX = 4096
+};
 
 struct plan_chain {
     char title[PLAN_TITLE_MAX + 1];
@@ -59,12 +68,16 @@ struct plan {
     struct vd_ip placeholder4; /* base of a range of 2^(32 - placeholder4_bits) addresses */
     struct vd_ip placeholder6; /* base of a /112 */
     uint8_t placeholder4_bits;
-    uint8_t listen; /* enum plan_listen */
-    uint8_t audit;  /* whether what happens is written down (client/audit.h) */
-    uint8_t zero;
+    uint8_t listen;             /* enum plan_listen */
+    uint8_t audit;              /* whether what happens is written down (client/audit.h) */
+    uint8_t trace;              /* enum plan_trace */
     char log[PLAN_LOG_MAX + 1]; /* absolute path */
     /* The launcher's file of what hops bear (launcher/cache.h), an absolute path; "": none. */
     char cache[PLAN_CACHE_MAX + 1];
+    /* Where the trace goes, an absolute path; "": the standard error. */
+    char trace_file[PLAN_TRACE_MAX + 1];
+    uint8_t trace_secrets; /* passwords are shown there */
+    uint8_t zero[3];
 };
 
 /* The arrays; indices must be below the counts of the plan. */

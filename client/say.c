@@ -18,14 +18,7 @@ void say_for_others(void (*ask)(struct say_voice *voice))
     ask_voice = ask;
 }
 
-/* For whoever speaks for itself, as a hook does, nothing is copied. */
-struct speaker {
-    const char *name;
-    int pid, fd;
-    struct say_voice voice;
-};
-
-static void find_speaker(struct speaker *s)
+void say_find_speaker(struct say_speaker *s)
 {
     s->name = program_invocation_short_name;
     s->pid = getpid();
@@ -38,7 +31,7 @@ static void find_speaker(struct speaker *s)
     s->fd = s->voice.fd;
 }
 
-static void forget_speaker(const struct speaker *s)
+void say_forget_speaker(const struct say_speaker *s)
 {
     if (ask_voice && s->fd >= 0)
         sys.close(s->fd);
@@ -81,7 +74,7 @@ static void json_time(struct vd_out *out)
         vd_out_u8(out, (uint8_t)('0' + ms / digit % 10));
 }
 
-static void write_json(struct vd_out *out, const struct speaker *s, const char *target,
+static void write_json(struct vd_out *out, const struct say_speaker *s, const char *target,
                        const char *message)
 {
     vd_out_text(out, "{\"time\":");
@@ -99,7 +92,7 @@ static void write_json(struct vd_out *out, const struct speaker *s, const char *
     vd_out_text(out, "}");
 }
 
-static void write_text(struct vd_out *out, const struct speaker *s, const char *target,
+static void write_text(struct vd_out *out, const struct say_speaker *s, const char *target,
                        const char *message)
 {
     vd_out_text(out, "viaduct: ");
@@ -114,20 +107,23 @@ static void write_text(struct vd_out *out, const struct speaker *s, const char *
     vd_out_text(out, message);
 }
 
-static bool is_stderr_of_start(const struct plan *plan, int fd)
+bool say_reaches_stderr(const struct say_speaker *s)
 {
+    const struct plan *plan = session_plan();
     struct stat st;
     uint64_t dev = (uint64_t)plan->stderr_dev[1] << 32 | plan->stderr_dev[0];
     uint64_t ino = (uint64_t)plan->stderr_ino[1] << 32 | plan->stderr_ino[0];
 
-    return plan->has_stderr && fstat(fd, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+    return plan->has_stderr && fstat(s->fd, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
-static void emit(const struct plan *plan, int fd, const struct vd_out *line)
+static void emit(const struct plan *plan, const struct say_speaker *s, const struct vd_out *line)
 {
+    int fd = s->fd;
+
     if (plan->has_log)
         fd = open(plan->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
-    else if (!is_stderr_of_start(plan, fd))
+    else if (!say_reaches_stderr(s))
         return;
     if (fd < 0)
         return;
@@ -142,12 +138,12 @@ void say(enum plan_verbosity level, const struct vd_endpoint *target, const char
     char shown[VD_ENDPOINT_TEXT + 1] = "", buf[SAY_MAX];
     struct vd_out name = vd_out_over(shown, sizeof shown - 1);
     struct vd_out line = vd_out_over(buf, sizeof buf - 1);
-    struct speaker speaker;
+    struct say_speaker speaker;
     int saved = errno;
 
     if (!say_wants(level))
         return;
-    find_speaker(&speaker);
+    say_find_speaker(&speaker);
     if (target)
         vd_endpoint_print(&name, target);
     vd_out_string(&name);
@@ -155,8 +151,8 @@ void say(enum plan_verbosity level, const struct vd_endpoint *target, const char
     line.cap++;
     line.ok = true;
     vd_out_text(&line, "\n");
-    emit(session_plan(), speaker.fd, &line);
-    forget_speaker(&speaker);
+    emit(session_plan(), &speaker, &line);
+    say_forget_speaker(&speaker);
     errno = saved;
 }
 
@@ -164,16 +160,16 @@ static void say_without_plan(const char *message, const char *more)
 {
     char buf[SAY_MAX];
     struct vd_out line = vd_out_over(buf, sizeof buf);
-    struct speaker speaker;
+    struct say_speaker speaker;
     int saved = errno;
 
-    find_speaker(&speaker);
+    say_find_speaker(&speaker);
     write_text(&line, &speaker, "", message);
     vd_out_text(&line, more);
     vd_out_text(&line, "\n");
     if (sys.write(speaker.fd, line.to, line.len) < 0)
         errno = 0;
-    forget_speaker(&speaker);
+    say_forget_speaker(&speaker);
     errno = saved;
 }
 

@@ -26,6 +26,18 @@ struct say_voice {
  * to that one's standard error, as long as it is the one of the start. */
 void say_for_others(void (*ask)(struct say_voice *voice));
 
+/* Who speaks now; to be forgotten afterwards. For whoever speaks for itself, as a hook does,
+ * nothing is copied. */
+struct say_speaker {
+    const char *name;
+    int pid, fd; /* of its standard error */
+    struct say_voice voice;
+};
+void say_find_speaker(struct say_speaker *s);
+void say_forget_speaker(const struct say_speaker *s);
+/* Whether that is still the file it was when the command started. */
+bool say_reaches_stderr(const struct say_speaker *s);
+
 /* A line about `target` (NULL: about none in particular); `message` without a newline. */
 void say(enum plan_verbosity level, const struct vd_endpoint *target, const char *message);
 

@@ -157,6 +157,31 @@ static void set_isolate(struct options *o, char *value)
     o->isolate = true;
 }
 
+static void set_trace(struct options *o, char *value)
+{
+    if (value && !*value)
+        say_die(EXIT_OWN, "--trace: no file is named");
+    o->trace = true;
+    o->trace_file = value;
+}
+
+static void set_trace_format(struct options *o, char *value)
+{
+    static const char *const formats[] = {"text", "pcapng", "pcap", NULL};
+    char *error = NULL;
+    int format = vd_conf_choice("trace format", formats, value, &error);
+
+    if (format < 0)
+        die_of("--trace-format", error);
+    o->trace_format = PLAN_TRACE_TEXT + format;
+}
+
+static void set_trace_secrets(struct options *o, char *value)
+{
+    (void)value;
+    o->trace_secrets = true;
+}
+
 static void show_version(struct options *o, char *value)
 {
     (void)o, (void)value;
@@ -204,6 +229,11 @@ static const struct option {
     {'v', "verbose", NULL, "one line per connection; -vv: one per hop", set_verbose},
     {0, "log", "FILE", "where to say it (default: the standard error)", set_log},
     {0, "log-format", "FORMAT", "text or json", set_log_format},
+    {0, "trace", "[=FILE]", "every byte of the handshakes, explained (default: standard error)",
+     set_trace},
+    {0, "trace-format", "FORMAT", "text, pcapng or pcap; default: by FILE's ending, else text",
+     set_trace_format},
+    {0, "trace-secrets", NULL, "with passwords, which are masked otherwise", set_trace_secrets},
     {0, "audit", NULL, "tell afterwards what was proxied, direct, refused, resolved where",
      set_audit},
     {0, "print-config", NULL, "print the effective configuration and end", set_print_config},
@@ -216,15 +246,21 @@ static const struct option {
 
 enum { TABLE_LEN = sizeof table / sizeof *table };
 
+/* The argument stands behind "=" only. */
+static bool may_lack(const struct option *option)
+{
+    return option->argument && option->argument[0] == '[';
+}
+
 static void print_option(const struct option *option)
 {
     char left[40];
     const char *argument = option->argument ? option->argument : "";
     const char *help = option->help;
 
-    snprintf(left, sizeof left, "  %c%c%c --%s %s", option->letter ? '-' : ' ',
+    snprintf(left, sizeof left, "  %c%c%c --%s%s%s", option->letter ? '-' : ' ',
              option->letter ? option->letter : ' ', option->letter ? ',' : ' ', option->name,
-             argument);
+             may_lack(option) ? "" : " ", argument);
     for (const char *end; (end = strchr(help, '\n')); help = end + 1, left[0] = 0)
         printf("%-26s %.*s\n", left, (int)(end - help), help);
     printf("%-26s %s\n", left, help);
@@ -283,9 +319,9 @@ static char **read_long(struct options *o, char **argv)
         unknown(*argv, len + 2);
     if (!option->argument && value)
         say_die(EXIT_OWN, "--%s takes no value", option->name);
-    if (option->argument && !value)
+    if (option->argument && !value && !may_lack(option))
         value = *++argv;
-    if (option->argument && !value)
+    if (option->argument && !value && !may_lack(option))
         say_die(EXIT_OWN, "--%s: %s is missing", option->name, option->argument);
     option->set(o, value);
     return argv + 1;

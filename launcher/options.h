@@ -28,7 +28,10 @@ struct options {
     int verbosity;       /* enum plan_verbosity */
     bool keep_argv;      /* set by the caller: URLs are left in argv */
     bool log_json, print_config, keep_proxy_env, audit, isolate;
-    char **command; /* ends with NULL; empty: none was given */
+    bool trace, trace_secrets;
+    const char *trace_file; /* NULL: the standard error */
+    int trace_format;       /* enum plan_trace; PLAN_TRACE_OFF: not given */
+    char **command;         /* ends with NULL; empty: none was given */
 };
 
 /* Reads the command line into *o, which must be all zeros but for keep_argv; URLs are blanked in

@@ -244,6 +244,19 @@ bool vd_chain_speaks(const struct vd_chain *c)
     return may_say(c, said_next(c));
 }
 
+struct vd_said vd_chain_said(const struct vd_chain *c)
+{
+    return (struct vd_said){c->say_at, c->say_stage};
+}
+
+size_t vd_chain_message(const struct vd_chain *c, struct vd_said *said, uint8_t *buf, size_t cap)
+{
+    struct message m = {said->at, said->stage}, next = behind(c, m);
+
+    *said = (struct vd_said){next.at, next.stage};
+    return write_message(c, m, buf, cap);
+}
+
 static size_t length_of(const struct vd_chain *c, struct message m)
 {
     uint8_t text[VD_SHAKE_MESSAGE_MAX];

@@ -78,6 +78,15 @@ void vd_chain_next(struct vd_chain *c);
 /* After VD_AGAIN, on a new connection to the first hop: from the start, message by message. */
 void vd_chain_again(struct vd_chain *c);
 
+/* For who looks on: the message that is said next, as a place in the sequence of all. */
+struct vd_said {
+    uint8_t at, stage; /* the hop's position, enum vd_stage */
+};
+struct vd_said vd_chain_said(const struct vd_chain *c);
+/* Writes the message at *said whole and sets *said behind it. Its length; VD_SHAKE_MESSAGE_MAX
+ * bytes are room enough. */
+size_t vd_chain_message(const struct vd_chain *c, struct vd_said *said, uint8_t *buf, size_t cap);
+
 /* The hop whose answer is awaited, or that failed. */
 const struct vd_hop *vd_chain_at(const struct vd_chain *c);
 /* The time limit of that hop's stage in milliseconds, 0: none of its own. While what was said in a

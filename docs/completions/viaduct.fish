@@ -13,7 +13,7 @@ function __viaduct_command
             case --
                 echo $words[(math $i + 1)..]
                 return 0
-            case '--*=*' -q --quiet -v -vv --verbose --audit --isolate --print-config --keep-proxy-env
+            case '--*=*' -q --quiet -v -vv --verbose --trace --trace-secrets --audit --isolate --print-config --keep-proxy-env
             case '-*'
                 set skip 1
             case '*'
@@ -47,6 +47,9 @@ complete -c viaduct -n __viaduct_options -s q -l quiet -d 'Say nothing'
 complete -c viaduct -n __viaduct_options -s v -l verbose -d 'One line per connection'
 complete -c viaduct -n __viaduct_options -l log -r -F -d 'Where to say it'
 complete -c viaduct -n __viaduct_options -l log-format -x -a 'text json' -d 'How to say it'
+complete -c viaduct -n __viaduct_options -l trace -r -d 'Every byte of the handshakes, explained'
+complete -c viaduct -n __viaduct_options -l trace-format -x -a 'text pcapng pcap' -d 'How to write them down'
+complete -c viaduct -n __viaduct_options -l trace-secrets -d 'With passwords'
 complete -c viaduct -n __viaduct_options -l audit -d 'Tell afterwards what went where'
 complete -c viaduct -n __viaduct_options -l print-config -d 'Print the effective configuration'
 complete -c viaduct -n __viaduct_options -l import -r -F -d 'Print a foreign configuration as viaduct.conf'

@@ -1,0 +1,315 @@
+#include "client/trace.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "client/say.h"
+#include "client/sys.h"
+#include "client/trace_page.h"
+
+#define MASK "********"
+
+enum { SECRET_LEAST = 3 /* bytes of a password that is looked for in what a hop says */ };
+
+/* --- a block --------------------------------------------------------------------------------- */
+
+static bool is_text(void)
+{
+    return session_plan()->trace == PLAN_TRACE_TEXT;
+}
+
+static struct trace_page *open_page(const struct trace *t, const struct vd_chain *chain, int fd)
+{
+    struct trace_page *page =
+        mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (page == MAP_FAILED)
+        return NULL;
+    page->trace = t;
+    page->chain = chain;
+    page->fd = fd;
+    page->out = vd_out_over(page->room, sizeof page->room);
+    clock_gettime(CLOCK_REALTIME, &page->when);
+    say_find_speaker(&page->speaker);
+    return page;
+}
+
+static void write_out(const struct trace_page *page)
+{
+    const struct plan *plan = session_plan();
+    int fd = page->speaker.fd;
+
+    if (plan->trace_file[0])
+        fd = open(plan->trace_file, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    else if (!say_reaches_stderr(&page->speaker))
+        return;
+    if (fd < 0)
+        return;
+    if (sys.write(fd, page->out.to, page->out.len) < 0)
+        errno = 0; /* nowhere left to complain */
+    if (plan->trace_file[0])
+        sys.close(fd);
+}
+
+static void close_page(struct trace_page *page)
+{
+    if (page->out.len > 0)
+        write_out(page);
+    say_forget_speaker(&page->speaker);
+    munmap(page, sizeof *page);
+}
+
+/* --- secrets --------------------------------------------------------------------------------- */
+
+static void mask_hop(struct vd_hop *hop)
+{
+    if (!hop->password_len || session_plan()->trace_secrets)
+        return;
+    memset(hop->password, 0, sizeof hop->password);
+    memcpy(hop->password, MASK, sizeof MASK);
+    hop->password_len = sizeof MASK - 1;
+}
+
+/* The chain as it says the message at a position: with that hop and the next one, masked. */
+static void copy_chain(struct trace_page *page, unsigned at)
+{
+    struct vd_path *path = &page->copy.path;
+
+    page->copy = *page->chain;
+    page->hops[0] = *vd_path_hop(&page->chain->path, at);
+    mask_hop(&page->hops[0]);
+    path->hops = page->hops;
+    path->order[at] = 0;
+    if (at + 1u < path->count) {
+        page->hops[1] = *vd_path_hop(&page->chain->path, at + 1u);
+        path->order[at + 1] = 1;
+    }
+}
+
+static void overwrite(uint8_t *data, size_t len, const void *what, size_t what_len)
+{
+    uint8_t *found;
+
+    while (what_len >= SECRET_LEAST && (found = memmem(data, len, what, what_len)))
+        memset(found, '*', what_len);
+}
+
+/* A hop that sends back what it was told. */
+static void mask_heard(struct trace_page *page, uint8_t *data, size_t len)
+{
+    for (unsigned i = 0; i < page->chain->path.count && !session_plan()->trace_secrets; i++) {
+        const struct vd_hop *hop = vd_path_hop(&page->chain->path, i);
+        struct vd_out pair = vd_out_over(page->message, sizeof page->message), text;
+
+        if (!hop->password_len)
+            continue;
+        overwrite(data, len, hop->password, hop->password_len);
+        vd_out_bytes(&pair, hop->user, hop->user_len);
+        vd_out_u8(&pair, ':');
+        vd_out_bytes(&pair, hop->password, hop->password_len);
+        text = vd_out_over(page->message + pair.len, sizeof page->message - pair.len);
+        vd_out_base64(&text, pair.to, pair.len);
+        overwrite(data, len, text.to, text.len);
+    }
+}
+
+/* --- what happens ---------------------------------------------------------------------------- */
+
+static void tell(struct trace *t, const struct vd_chain *chain, int fd, const char *what,
+                 const char *more)
+{
+    struct trace_page *page = is_text() ? open_page(t, chain, fd) : NULL;
+
+    if (!page)
+        return;
+    trace_text_line(page, what, more);
+    close_page(page);
+}
+
+void trace_begin(struct trace *t, const struct vd_chain *chain, int fd)
+{
+    static uint32_t numbers;
+    char text[VD_ENDPOINT_TEXT + 64];
+    struct vd_out out = vd_out_over(text, sizeof text);
+    int saved = errno;
+
+    memset(t, 0, sizeof *t);
+    t->number = __atomic_add_fetch(&numbers, 1, __ATOMIC_RELAXED);
+    vd_endpoint_print(&out, &chain->target);
+    vd_out_text(&out, " through ");
+    vd_out_uint(&out, chain->path.count);
+    vd_out_text(&out, chain->path.count == 1 ? " hop" : " hops");
+    tell(t, chain, fd, "", vd_out_string(&out));
+    errno = saved;
+}
+
+static void restart(struct trace *t, const struct vd_chain *chain)
+{
+    memset(t->said, 0, sizeof t->said);
+    memset(t->heard, 0, sizeof t->heard);
+    t->base += 1u << 20;
+    t->opened = 0;
+    t->at = 0;
+    vd_follow_start(&t->follow,
+                    vd_says_first((enum vd_scheme)vd_path_hop(&chain->path, 0)->scheme));
+}
+
+void trace_dial(struct trace *t, const struct vd_chain *chain, int fd, const struct vd_ip *ip)
+{
+    char text[VD_ENDPOINT_TEXT];
+    struct vd_out out = vd_out_over(text, sizeof text);
+    struct vd_endpoint to;
+    int saved = errno;
+
+    restart(t, chain);
+    vd_endpoint_set_ip(&to, ip, vd_path_hop(&chain->path, 0)->at.port);
+    vd_endpoint_print(&out, &to);
+    tell(t, chain, fd, "dials ", vd_out_string(&out));
+    errno = saved;
+}
+
+static void open_stream(struct trace_page *page, struct trace *t, unsigned at)
+{
+    if (t->opened >> at & 1 || is_text())
+        return;
+    trace_capture_open(page, at);
+    t->opened = (uint16_t)(t->opened | 1u << at);
+}
+
+void trace_up(struct trace *t, const struct vd_chain *chain, int fd)
+{
+    int saved = errno;
+    struct trace_page *page = open_page(t, chain, fd);
+
+    if (!page)
+        return;
+    if (is_text())
+        trace_text_line(page, "", "the first hop has accepted");
+    open_stream(page, t, 0);
+    close_page(page);
+    errno = saved;
+}
+
+static void tell_message(struct trace_page *page, struct trace *t, const struct trace_message *m)
+{
+    uint32_t *count = m->said ? &t->said[m->at] : &t->heard[m->at];
+
+    if (is_text()) {
+        trace_text_message(page, m);
+        return;
+    }
+    open_stream(page, t, m->at);
+    trace_capture_message(page, m);
+    *count += (uint32_t)m->len;
+}
+
+/* By what stands there: the stage is the chain's own business. */
+static enum vd_says kind_of(const struct vd_hop *hop, struct vd_said said)
+{
+    if (hop->scheme <= VD_SOCKS4A)
+        return VD_SAYS_SOCKS4_REQUEST;
+    if (hop->scheme >= VD_HTTP)
+        return VD_SAYS_HTTP_REQUEST;
+    return said.stage == VD_STAGE_METHOD  ? VD_SAYS_METHODS
+           : said.stage == VD_STAGE_LOGIN ? VD_SAYS_LOGIN
+                                          : VD_SAYS_REQUEST;
+}
+
+void trace_said(struct trace *t, const struct vd_chain *chain, int fd, struct vd_said before)
+{
+    struct vd_said now = vd_chain_said(chain);
+    int saved = errno;
+
+    while (before.at != now.at || before.stage != now.stage) {
+        struct trace_page *page = open_page(t, chain, fd);
+        struct trace_message m = {.at = before.at, .said = true};
+
+        if (!page)
+            break;
+        copy_chain(page, m.at);
+        m.says = kind_of(&page->hops[0], before);
+        m.data = page->message;
+        m.len = vd_chain_message(&page->copy, &before, page->message, sizeof page->message);
+        tell_message(page, t, &m);
+        close_page(page);
+    }
+    errno = saved;
+}
+
+/* What was told of the hop's answers so far, and what comes next. */
+static void hear_on(struct trace *t, const struct vd_chain *chain)
+{
+    enum vd_says says =
+        vd_says_behind((enum vd_says)t->follow.says, t->follow.data, t->follow.told);
+    bool last = t->at + 1u >= chain->path.count;
+
+    if (says == VD_SAYS_NOTHING && t->follow.ends && last && chain->command == VD_BIND)
+        says = (enum vd_says)t->follow.says;
+    if (says == VD_SAYS_NOTHING && t->follow.ends && !last)
+        says = vd_says_first((enum vd_scheme)vd_path_hop(&chain->path, ++t->at)->scheme);
+    vd_follow_next(&t->follow, says);
+}
+
+static void tell_heard(struct trace *t, const struct vd_chain *chain, int fd, size_t len)
+{
+    struct trace_page *page = open_page(t, chain, fd);
+    struct trace_message m = {t->at, false, (enum vd_says)t->follow.says, t->follow.data, len};
+
+    if (!page)
+        return;
+    mask_heard(page, t->follow.data, len);
+    tell_message(page, t, &m);
+    close_page(page);
+}
+
+void trace_heard(struct trace *t, const struct vd_chain *chain, int fd, const uint8_t *data,
+                 size_t len)
+{
+    int saved = errno;
+
+    while (len > 0) {
+        bool whole;
+        size_t n = vd_follow_take(&t->follow, data, len, &whole);
+
+        data += n;
+        len -= n;
+        if (!whole)
+            continue;
+        tell_heard(t, chain, fd, t->follow.told);
+        hear_on(t, chain);
+    }
+    errno = saved;
+}
+
+void trace_end(struct trace *t, const struct vd_chain *chain, int fd, bool failed, const char *why)
+{
+    int saved = errno;
+    struct trace_page *page;
+
+    if (t->follow.have > 0)
+        tell_heard(t, chain, fd, t->follow.have);
+    t->follow.have = 0;
+    page = open_page(t, chain, fd);
+    if (!page)
+        return;
+    if (is_text())
+        trace_text_line(page, failed ? "failed: " : "", why);
+    else if (failed)
+        trace_capture_end(page, why);
+    close_page(page);
+    errno = saved;
+}
+
+size_t trace_head(uint8_t head[TRACE_HEAD_MAX], unsigned format, bool secrets)
+{
+    struct vd_out out = vd_out_over(head, TRACE_HEAD_MAX);
+
+    if (format == PLAN_TRACE_TEXT)
+        trace_text_head(&out, secrets, time(NULL));
+    else
+        trace_capture_head(&out, format == PLAN_TRACE_PCAP);
+    return out.len;
+}
