@@ -13,7 +13,6 @@
 #include "launcher/range.h"
 #include "launcher/resolve.h"
 #include "launcher/say.h"
-#include "launcher/trace.h"
 
 struct build {
     const struct effective *effective;
@@ -194,7 +193,6 @@ static void set_head(struct build *b, const struct options *o)
     head->timeout_ms = c->timeout_ms;
     set_stderr(head);
     set_log(head, o->log);
-    trace_setup(head, o);
 }
 
 struct plan *build_plan(const struct effective *e, const struct options *o)

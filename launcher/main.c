@@ -22,6 +22,7 @@
 #include "launcher/probe.h"
 #include "launcher/run.h"
 #include "launcher/say.h"
+#include "launcher/trace.h"
 
 static void setup_say(const struct options *o)
 {
@@ -68,6 +69,7 @@ int main(int argc, char **argv)
     judge_command(&found);
     parts_library(library);
     plan = build_plan(&effective, &options);
+    trace_setup(plan, &options);
     probe_recall(plan);
     make_session(plan, session);
     probe_start(plan, session);

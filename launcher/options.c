@@ -186,7 +186,7 @@ static void show_version(struct options *o, char *value)
 {
     (void)o, (void)value;
     puts("viaduct " VIADUCT_VERSION);
-    exit(fflush(stdout) ? EXIT_OWN : 0);
+    exit(fflush(stdout) || ferror(stdout) ? EXIT_OWN : 0);
 }
 
 static void show_import(struct options *o, char *value)
@@ -196,7 +196,7 @@ static void show_import(struct options *o, char *value)
     (void)o;
     if (vd_conf_import(stdout, value, &error) < 0)
         die_of("--import", error);
-    exit(fflush(stdout) ? EXIT_OWN : 0);
+    exit(fflush(stdout) || ferror(stdout) ? EXIT_OWN : 0);
 }
 
 static void show_help(struct options *o, char *value);
@@ -280,7 +280,7 @@ static void show_help(struct options *o, char *value)
          "/etc/viaduct/viaduct.conf. Without any chain, ALL_PROXY is used.\n"
          "Exit status: the command's own; 125 an error of viaduct, 126 the command cannot be run,\n"
          "127 it was not found.");
-    exit(fflush(stdout) ? EXIT_OWN : 0);
+    exit(fflush(stdout) || ferror(stdout) ? EXIT_OWN : 0);
 }
 
 /* --- the command line ------------------------------------------------------------------------ */

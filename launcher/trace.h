@@ -9,6 +9,6 @@
 
 /* Fills in what the plan says of it, and begins the file, which is written anew and for this user
  * only. Ends the program with status 125 where that cannot be. */
-void trace_setup(struct plan *head, const struct options *o);
+void trace_setup(struct plan *plan, const struct options *o);
 
 #endif
