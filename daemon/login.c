@@ -13,6 +13,9 @@
 
 #include <crypt.h>
 #include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,10 +26,9 @@
 #include <unistd.h>
 
 #include "daemon/log.h"
-#include "daemon/siphash.h"
 #include "proto/url.h"
 
-enum { KEPT = 1024 };
+enum { KEPT = 1024, KEY = 32, SEAL = 32 /* SHA-256 */ };
 
 struct question {
     uint32_t user; /* its place in the list */
@@ -34,9 +36,16 @@ struct question {
     char password[VD_LOGIN_MAX + 1];
 };
 
+/* HMAC-SHA-256 under a random key that never leaves the process: it can be compared, and kept,
+ * where the password itself should not be. */
+struct seal {
+    bool made; /* false: there was no memory; it is like no other */
+    uint8_t bytes[SEAL];
+};
+
 /* Where the outcome of one pair is kept; the next pair of the same place replaces it. */
 struct kept {
-    struct siphash pair;
+    struct seal pair;
     bool filled, ok;
 };
 
@@ -45,11 +54,11 @@ struct login {
     const struct vd_conf_user *users;
     size_t count;
     size_t decoy; /* a user with a hash, asked in place of unknown ones; `count` if none has one */
-    struct siphash_key key;
+    uint8_t key[KEY];
     struct loop_io io;
     struct login_wait *queue, **queue_end;
     bool asked;
-    struct siphash asked_pair;
+    struct seal asked_pair;
     bool asked_decoy;
     struct kept kept[KEPT];
 };
@@ -110,22 +119,39 @@ static int start_helper(struct login *login)
 
 /* --- what is known --- */
 
-static struct siphash pair_hash(const struct login *login, const struct login_wait *w)
+static struct seal seal_of(const struct login *login, const void *data, size_t len)
+{
+    struct seal seal = {.made = false};
+    seal.made = HMAC(EVP_sha256(), login->key, KEY, data, len, seal.bytes, NULL);
+    return seal;
+}
+
+static bool same(const struct seal *a, const struct seal *b)
+{
+    return a->made && b->made && CRYPTO_memcmp(a->bytes, b->bytes, SEAL) == 0;
+}
+
+static struct seal pair_seal(const struct login *login, const struct login_wait *w)
 {
     uint8_t both[2 + 2 * VD_LOGIN_MAX];
     size_t len = 1 + w->user_len + w->password_len;
     both[0] = (uint8_t)w->user_len;
     memcpy(both + 1, w->user, w->user_len);
     memcpy(both + 1 + w->user_len, w->password, w->password_len);
-    struct siphash h = siphash(&login->key, both, len);
+    struct seal seal = seal_of(login, both, len);
     explicit_bzero(both, len);
-    return h;
+    return seal;
 }
 
-static enum login_verdict look_up(const struct login *login, const struct siphash *pair)
+static size_t place_of(const struct seal *pair)
 {
-    const struct kept *k = &login->kept[pair->lo % KEPT];
-    if (!k->filled || !siphash_same(&k->pair, pair))
+    return (pair->bytes[0] | (size_t)pair->bytes[1] << 8) % KEPT;
+}
+
+static enum login_verdict look_up(const struct login *login, const struct seal *pair)
+{
+    const struct kept *k = &login->kept[place_of(pair)];
+    if (!k->filled || !same(&k->pair, pair))
         return LOGIN_LATER;
     return k->ok ? LOGIN_YES : LOGIN_NO;
 }
@@ -142,9 +168,9 @@ static size_t find_user(const struct login *login, const struct login_wait *w)
 static bool is_plain_right(const struct login *login, size_t user, const struct login_wait *w)
 {
     const char *password = login->users[user].password;
-    struct siphash right = siphash(&login->key, password, strlen(password));
-    struct siphash given = siphash(&login->key, w->password, w->password_len);
-    return siphash_same(&right, &given);
+    struct seal right = seal_of(login, password, strlen(password));
+    struct seal given = seal_of(login, w->password, w->password_len);
+    return same(&right, &given);
 }
 
 /* --- asking --- */
@@ -178,7 +204,7 @@ static void ask_about(struct login *login, const struct login_wait *w)
 {
     size_t user = find_user(login, w);
     login->asked_decoy = user == login->count;
-    login->asked_pair = pair_hash(login, w);
+    login->asked_pair = pair_seal(login, w);
     if (login->io.fd < 0)
         start_helper(login);
     login->asked = send_question(login, login->asked_decoy ? login->decoy : user, w);
@@ -189,7 +215,7 @@ static void go_on(struct login *login)
 {
     while (login->queue && !login->asked) {
         struct login_wait *w = login->queue;
-        struct siphash pair = pair_hash(login, w);
+        struct seal pair = pair_seal(login, w);
         enum login_verdict known = look_up(login, &pair);
         if (known == LOGIN_LATER)
             ask_about(login, w);
@@ -211,8 +237,8 @@ static void refuse_asked(struct login *login)
 {
     if (!login->queue)
         return;
-    struct siphash pair = pair_hash(login, login->queue);
-    if (siphash_same(&pair, &login->asked_pair))
+    struct seal pair = pair_seal(login, login->queue);
+    if (same(&pair, &login->asked_pair))
         decide(login, login->queue, false);
 }
 
@@ -226,7 +252,7 @@ static void on_answer(struct loop_io *io, uint32_t events)
         return;
     login->asked = false;
     if (n == 1) {
-        struct kept *k = &login->kept[login->asked_pair.lo % KEPT];
+        struct kept *k = &login->kept[place_of(&login->asked_pair)];
         *k = (struct kept){login->asked_pair, true, ok == 1 && !login->asked_decoy};
     } else {
         replace_helper(login);
@@ -242,7 +268,7 @@ enum login_verdict login_check(struct login *login, struct login_wait *w)
         return is_plain_right(login, user, w) ? LOGIN_YES : LOGIN_NO;
     if (login->decoy == login->count)
         return LOGIN_NO;
-    struct siphash pair = pair_hash(login, w);
+    struct seal pair = pair_seal(login, w);
     enum login_verdict known = look_up(login, &pair);
     if (known != LOGIN_LATER)
         return known;
@@ -278,7 +304,7 @@ struct login *login_new(struct loop *loop, const struct vd_conf_user *users, siz
     login->io.fd = -1;
     while (login->decoy < count && !users[login->decoy].hash)
         login->decoy++;
-    bool random = getrandom(&login->key, sizeof login->key, 0) == sizeof login->key;
+    bool random = getrandom(login->key, KEY, 0) == KEY;
     if (random && (login->decoy == count || start_helper(login) == 0))
         return login;
     free(login);

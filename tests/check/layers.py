@@ -2,7 +2,7 @@
 """layers.py ROOT [LIBRARY]: who may include whom; what libviaduct.so may need.
 
 The arrows of ARCHITECTURE.md point down only; proto is pure, so it may include nothing that does
-I/O; libconfuse belongs to conf/, c-ares to daemon/resolve*; the preloaded library needs libc only.
+I/O; libconfuse belongs to conf/, c-ares to daemon/resolve*, OpenSSL to daemon/; the preloaded library needs libc only.
 """
 import re
 import subprocess
@@ -26,6 +26,7 @@ OWNERS = {
     'ares.h': 'daemon/resolve',
     'ares_dns.h': 'daemon/resolve',
     'ares_version.h': 'daemon/resolve',
+    'openssl/': 'daemon/',
 }
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 NEEDED = re.compile(r'\(NEEDED\).*\[(.+)\]')
@@ -35,7 +36,7 @@ LIBC = re.compile(r'libc\.so\.6|ld-linux.*\.so\.\d+')
 def wrong_include(path, kind, header, known):
     folder = path.split('/')[0]
     if kind == '<':
-        owner = OWNERS.get(header)
+        owner = OWNERS.get(header) or OWNERS.get(header.partition('/')[0] + '/')
         if owner and not path.startswith(owner):
             return f'<{header}> belongs to {owner}'
         if folder == 'proto' and header not in PURE:
@@ -76,6 +77,7 @@ def self_test(t):
         ('sockets in proto', 'proto/a.h', '#include <sys/socket.h>', 'pure'),
         ('a relative path', 'conf/a.c', '#include "b.h"', 'no path from the top'),
         ('libconfuse outside conf', 'launcher/a.c', '#include <confuse.h>', 'belongs to conf/'),
+        ('OpenSSL outside daemon', 'conf/a.c', '#include <openssl/ssl.h>', 'belongs to daemon/'),
         ('c-ares outside resolve', 'daemon/dial.c', '#include <ares.h>', 'daemon/resolve'),
     ]
     for name, path, text, about in cases:
