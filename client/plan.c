@@ -53,7 +53,7 @@ static bool is_hop_sound(const struct vd_hop *hop)
     return hop->scheme >= VD_SOCKS4 && hop->scheme <= VD_HTTPS &&
            hop->addr_count <= VD_HOP_ADDRS_MAX && hop->unix_len <= VD_UNIX_PATH_MAX &&
            hop->pipeline <= VD_PIPELINE_KNOWN && is_text(hop->user, sizeof hop->user) &&
-           is_text(hop->password, sizeof hop->password) &&
+           is_text(hop->password, sizeof hop->password) && is_text(hop->ca, sizeof hop->ca) &&
            is_text(hop->at.name, sizeof hop->at.name);
 }
 

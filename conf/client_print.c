@@ -25,32 +25,11 @@ static void print_seconds(FILE *to, uint32_t ms)
         fprintf(to, ".%03" PRIu32, ms % 1000);
 }
 
-static void add_option(char *url, size_t size, const char *name, const char *value)
-{
-    size_t len = strlen(url);
-
-    snprintf(url + len, size - len, "%c%s=%s", strchr(url, '?') ? '&' : '?', name, value);
-}
-
-static void add_options(char *url, size_t size, const struct vd_hop *hop)
-{
-    char seconds[32];
-
-    snprintf(seconds, sizeof seconds, "%" PRIu32 ".%03" PRIu32, hop->timeout_ms / 1000,
-             hop->timeout_ms % 1000);
-    if (hop->timeout_ms)
-        add_option(url, size, "timeout", seconds);
-    if (hop->pipeline != VD_PIPELINE_AUTO)
-        add_option(url, size, "pipeline", vd_pipeline_name((enum vd_pipeline)hop->pipeline));
-    if (hop->no_probe)
-        add_option(url, size, "probe", "no");
-}
-
 /* vd_url_print leaves the password away; stars stand in for it, so that the login is seen to have
  * one. */
 static void print_hop(FILE *to, const struct vd_hop *hop)
 {
-    char text[VD_URL_TEXT], masked[VD_URL_TEXT + 64];
+    char text[VD_URL_TEXT], masked[VD_URL_TEXT + VD_URL_OPTIONS_TEXT];
     struct vd_out out = vd_out_over(text, sizeof text);
 
     vd_url_print(&out, hop);
@@ -59,7 +38,10 @@ static void print_hop(FILE *to, const struct vd_hop *hop)
         snprintf(masked, sizeof masked, "%.*s:***%s", (int)(host - text), text, host);
     else
         snprintf(masked, sizeof masked, "%s", text);
-    add_options(masked, sizeof masked, hop);
+    struct vd_out options = vd_out_over(text, sizeof text);
+    vd_url_print_options(&options, hop);
+    size_t len = strlen(masked);
+    snprintf(masked + len, sizeof masked - len, "%s", vd_out_string(&options));
     print_quoted(to, masked);
 }
 

@@ -6,11 +6,19 @@
 #include "conf/file.h"
 #include "conf/value.h"
 
-static cfg_opt_t listen_options[] = {VD_CONF_WORD("url"),         VD_CONF_WORD("proxy_protocol"),
-                                     VD_CONF_WORD("permissions"), VD_CONF_WORDS("targets"),
-                                     VD_CONF_WORD("balance"),     VD_CONF_WORD("send_proxy"),
-                                     VD_CONF_WORD("check"),       VD_CONF_WORD("rise"),
-                                     VD_CONF_WORD("fall"),        CFG_END()};
+static cfg_opt_t listen_options[] = {VD_CONF_WORD("url"),
+                                     VD_CONF_WORD("proxy_protocol"),
+                                     VD_CONF_WORD("permissions"),
+                                     VD_CONF_WORDS("targets"),
+                                     VD_CONF_WORD("balance"),
+                                     VD_CONF_WORD("send_proxy"),
+                                     VD_CONF_WORD("check"),
+                                     VD_CONF_WORD("rise"),
+                                     VD_CONF_WORD("fall"),
+                                     VD_CONF_WORD("cert"),
+                                     VD_CONF_WORD("key"),
+                                     VD_CONF_WORD("client_ca"),
+                                     CFG_END()};
 static cfg_opt_t access_options[] = {VD_CONF_WORDS("from"), VD_CONF_WORDS("to"),
                                      VD_CONF_WORDS("commands"), VD_CONF_WORDS("users"), CFG_END()};
 static cfg_opt_t upstream_options[] = {VD_CONF_WORDS("hops"), VD_CONF_WORD("mode"),
@@ -102,6 +110,51 @@ static int refuse_others(const struct vd_conf_listener *listen, struct vd_conf_f
     return 0;
 }
 
+static int wrong_tls(struct vd_conf_file *f, const struct vd_conf_section *section,
+                     const char *name, const char *allowed)
+{
+    char *error = NULL;
+
+    vd_conf_wrong(&error, "`%s` in listen `%s`; allowed: %s", name, section->cfg->title, allowed);
+    return vd_conf_file_wrong(f, section->line, error);
+}
+
+/* An empty path is nobody's. */
+static int read_path(struct vd_conf_file *f, cfg_t *cfg, const char *name, char **path)
+{
+    const struct vd_conf_word *word = vd_conf_file_get(cfg, name, 0);
+    char *error = NULL;
+
+    if (!word)
+        return 0;
+    if (!word->text[0]) {
+        vd_conf_wrong(&error, "empty %s; allowed: the path of a file in PEM", name);
+        return vd_conf_file_wrong(f, word->line, error);
+    }
+    *path = strdup(word->text);
+    return *path ? 0 : vd_conf_file_wrong(f, word->line, NULL);
+}
+
+static int read_tls(struct vd_conf_listener *listen, struct vd_conf_file *f,
+                    const struct vd_conf_section *section)
+{
+    static const char *const names[] = {"cert", "key", "client_ca"};
+    char **paths[] = {&listen->cert, &listen->key, &listen->client_ca};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (read_path(f, section->cfg, names[i], paths[i]) < 0)
+            return -1;
+        if (*paths[i] && !vd_conf_listener_may_tls(listen))
+            return wrong_tls(f, section, names[i],
+                             "with https://, mixed://, socks:// and http:// only");
+        if (*paths[i] && !listen->cert)
+            return wrong_tls(f, section, names[i], "beside `cert` only");
+    }
+    if (listen->tls_only && !listen->cert)
+        return needs(f, section, "cert", "cert = \"FILE\", key = \"FILE\"");
+    return 0;
+}
+
 static int read_permissions(struct vd_conf_listener *listen, struct vd_conf_file *f, cfg_t *cfg)
 {
     const struct vd_conf_word *word = vd_conf_file_get(cfg, "permissions", 0);
@@ -126,7 +179,7 @@ static int read_listen_options(struct vd_conf_listener *listen, struct vd_conf_f
     int line = listen->proxy_line, balance = (int)listen->balance, sent = (int)listen->send_line;
 
     if (read_targets(listen, f, cfg) < 0 || refuse_others(listen, f, section) < 0 ||
-        read_permissions(listen, f, cfg) < 0 ||
+        read_permissions(listen, f, cfg) < 0 || read_tls(listen, f, section) < 0 ||
         vd_conf_file_choice(f, cfg, "proxy_protocol", vd_conf_switches, &line) < 0 ||
         vd_conf_file_choice(f, cfg, "balance", balances, &balance) < 0 ||
         vd_conf_file_choice(f, cfg, "send_proxy", versions, &sent) < 0 ||
@@ -359,6 +412,9 @@ void vd_conf_listener_free(struct vd_conf_listener *listen)
 {
     free(listen->title);
     free(listen->targets);
+    free(listen->cert);
+    free(listen->key);
+    free(listen->client_ca);
 }
 
 void vd_conf_daemon_free(struct vd_conf_daemon *c)

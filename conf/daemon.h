@@ -46,6 +46,10 @@ struct vd_conf_listener {
     char unix_path[VD_UNIX_PATH_MAX + 1]; /* not empty: a unix socket instead of `at` */
     uint32_t unix_mode;                   /* its permissions */
     bool proxy_line; /* each connection begins with a line of the PROXY protocol */
+    /* TLS: files in PEM, read at the start and at each reload; NULL: not said */
+    bool tls_only;    /* https://: nothing but TLS is served; else it may be */
+    char *cert, *key; /* chain and key of this listener; without `key`: both in `cert` */
+    char *client_ca;  /* who signs the certificates that clients must have */
     /* VD_LISTEN_FORWARD only */
     struct vd_conf_target *targets;
     size_t target_count;
@@ -106,6 +110,10 @@ void vd_conf_daemon_free(struct vd_conf_daemon *c);
  * users=NAME[,...]; all of them must fit. A users file has lines NAME:HASH, of crypt(3), and
  * comments that begin with #. */
 int vd_conf_daemon_add_listen(struct vd_conf_daemon *c, const char *url, char **error);
+/* Whether TLS has a meaning for this kind of listener. */
+bool vd_conf_listener_may_tls(const struct vd_conf_listener *listen);
+/* Copies the paths (`key` may be NULL). 0, or -1 without memory. */
+int vd_conf_listener_set_cert(struct vd_conf_listener *listen, const char *cert, const char *key);
 void vd_conf_listener_free(struct vd_conf_listener *listen);
 /* HOST:PORT or unix:/PATH, for a listener of VD_LISTEN_FORWARD. */
 int vd_conf_listener_add_target(struct vd_conf_listener *listen, const char *text, char **error);

@@ -19,24 +19,15 @@ static const struct {
     const char *prefix;
     enum vd_listen_kind kind;
     uint16_t port;
-} kinds[] = {{"mixed://", VD_LISTEN_MIXED, 1080}, {"socks://", VD_LISTEN_SOCKS, 1080},
-             {"http://", VD_LISTEN_HTTP, 8080},   {"redirect://", VD_LISTEN_REDIRECT, 0},
-             {"tproxy://", VD_LISTEN_TPROXY, 0},  {"forward://", VD_LISTEN_FORWARD, 0}};
+} kinds[] = {{"mixed://", VD_LISTEN_MIXED, 1080},    {"socks://", VD_LISTEN_SOCKS, 1080},
+             {"http://", VD_LISTEN_HTTP, 8080},      {"https://", VD_LISTEN_MIXED, 443},
+             {"redirect://", VD_LISTEN_REDIRECT, 0}, {"tproxy://", VD_LISTEN_TPROXY, 0},
+             {"forward://", VD_LISTEN_FORWARD, 0}};
 
 #define PLACES                                                                                     \
-    "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT, redirect://HOST:PORT, "             \
-    "tproxy://HOST:PORT, forward://HOST:PORT, unix:/PATH in place of HOST:PORT"
-
-static const char *const later_kinds[] = {"https://"};
-
-static int refuse_later(const char *url, char **error)
-{
-    for (size_t i = 0; i < sizeof later_kinds / sizeof *later_kinds; i++)
-        if (!strncmp(url, later_kinds[i], strlen(later_kinds[i])))
-            return vd_conf_wrong(
-                error, "the listener `%s` is not served by this version; allowed: " PLACES, url);
-    return 0;
-}
+    "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT, https://HOST:PORT, "                \
+    "redirect://HOST:PORT, tproxy://HOST:PORT, forward://HOST:PORT, unix:/PATH in place of "       \
+    "HOST:PORT"
 
 /* An absolute path that a socket's address can hold; false if `text` does not begin with unix:. */
 static bool is_unix(const char *text)
@@ -82,17 +73,30 @@ static int read_listen(struct vd_conf_listener *listen, const char *url, char **
     const char *place = url;
     uint16_t port = kinds[0].port;
 
-    if (refuse_later(url, error) < 0)
-        return -1;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (!strncmp(url, kinds[i].prefix, strlen(kinds[i].prefix))) {
             place = url + strlen(kinds[i].prefix);
             port = kinds[i].port;
             listen->kind = kinds[i].kind;
+            listen->tls_only = !strncmp(url, "https:", 6);
         }
     if (read_where(listen, place, port) < 0)
         return vd_conf_wrong(error, "bad listener `%s`; allowed: " PLACES ", port 0 to 65535", url);
     return 0;
+}
+
+bool vd_conf_listener_may_tls(const struct vd_conf_listener *listen)
+{
+    return listen->kind <= VD_LISTEN_HTTP;
+}
+
+int vd_conf_listener_set_cert(struct vd_conf_listener *listen, const char *cert, const char *key)
+{
+    free(listen->cert);
+    free(listen->key);
+    listen->cert = strdup(cert);
+    listen->key = key ? strdup(key) : NULL;
+    return listen->cert && (!key || listen->key) ? 0 : -1;
 }
 
 int vd_conf_listener_add_target(struct vd_conf_listener *listen, const char *text, char **error)

@@ -44,6 +44,8 @@ static int for_client(const struct dial *d, int err)
     case VD_ERR_CLOSED:
     case VD_ERR_RESET:
     case VD_ERR_SILENT:
+    case VD_ERR_TLS:
+    case VD_ERR_CERTIFICATE:
     case VD_ERR_RULE:
     case VD_ERR_COUNT:
         break;

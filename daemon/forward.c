@@ -38,7 +38,7 @@ enum { TURNS = 16 };
 void forward_close_origin(struct session *s)
 {
     struct relay_leg *leg = session_leg(s, RELAY_TARGET);
-    loop_close(session_loop(s), &leg->io);
+    relay_close(&s->relay, RELAY_TARGET, TLS_IN_ORDER);
     leg->readable = leg->writable = leg->ended = leg->urgent = leg->broken = false;
     forward_drop(&s->forward->down);
 }

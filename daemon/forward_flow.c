@@ -15,7 +15,7 @@ static size_t receive(struct session *s, enum relay_side from, uint8_t *to)
     if (n <= 0) {
         leg->readable = false;
         forward_flow(s, from)->eof = n == 0 || errno != EAGAIN;
-        leg->broken |= n < 0 && errno != EAGAIN;
+        leg->broken |= n < 0 ? errno != EAGAIN : tls_is_cut(leg->tls);
         return 0;
     }
     leg->readable = n == FORWARD_READ || leg->ended || leg->urgent;

@@ -55,6 +55,8 @@ void handshake_refuse(struct session *s)
 {
     uint8_t byte;
     const char *error = vd_accept_error(&s->setup->accept);
+    if (s->setup->tls_unserved)
+        error = vd_err_proxy_status(VD_ERR_TLS);
     session_log_end(s, *error ? "refused" : "closed", *error ? error : NULL);
     dial_stop(&s->setup->dial);
     bind_stop(s);
@@ -62,7 +64,7 @@ void handshake_refuse(struct session *s)
     s->drained = 0;
     if (vd_accept_pending(&s->setup->accept, &byte, 1) == 0) {
         if (fixed_is(s))
-            net_abort(loop_take(session_loop(s), &session_leg(s, RELAY_CLIENT)->io));
+            relay_close(&s->relay, RELAY_CLIENT, TLS_BY_RESET);
         session_close(s);
         return;
     }
@@ -76,14 +78,20 @@ void handshake_refuse_request(struct session *s, int err)
     handshake_refuse(s);
 }
 
-void handshake_linger(struct session *s)
+void handshake_leave(struct session *s, const char *end, const char *error)
 {
-    session_log_end(s, "closed", NULL);
+    session_log_end(s, end, error);
+    session_free_setup(s);
     s->state = SESSION_REFUSED;
     s->drained = 0;
     shutdown(session_leg(s, RELAY_CLIENT)->io.fd, SHUT_WR);
     loop_timer_in(session_loop(s), &s->timer, REFUSED_MS);
     handshake_refused(s);
+}
+
+void handshake_linger(struct session *s)
+{
+    handshake_leave(s, "closed", NULL);
 }
 
 /* --- REPLY --- */
@@ -259,8 +267,8 @@ static bool take_login(struct session *s)
     return false;
 }
 
-/* VD_DONE: it is there, and tells who the client is; VD_MORE; or the session is over. */
-static int take_line(struct session *s)
+/* It tells who the client is. */
+int handshake_take_line(struct session *s)
 {
     struct session_setup *setup = s->setup;
     struct vd_proxyline line;
@@ -281,13 +289,16 @@ static int take_line(struct session *s)
 static bool feed(struct session *s)
 {
     struct session_setup *setup = s->setup;
-    int result = setup->line_due ? take_line(s) : VD_DONE;
+    int result = setup->line_due ? handshake_take_line(s) : VD_DONE;
     if (result != VD_DONE)
         return result == VD_MORE;
     if (fixed_is(s)) {
         fixed_start(s);
         return false;
     }
+    int first = setup->accept.protocol == VD_SPEAKS_UNKNOWN && setup->at < setup->len
+                    ? setup->in[setup->at]
+                    : -1;
     do {
         size_t used = 0;
         result = vd_accept_feed(&setup->accept, setup->in + setup->at,
@@ -298,8 +309,11 @@ static bool feed(struct session *s)
         handshake_request(s);
     else if (result == VD_ACCEPT_FORWARD)
         forward_start(s);
-    else if (result < 0)
+    else if (result < 0) {
+        if (first == 0x16)
+            secure_note_unserved(s);
         handshake_refuse(s);
+    }
     return result == VD_MORE;
 }
 
@@ -318,7 +332,7 @@ static bool receive(struct session *s)
         return true;
     }
     if (client->readable && (n == 0 || errno != EAGAIN))
-        session_end(s, "client-gone");
+        session_end(s, tls_failure(client->tls) ? "tls-failed" : "client-gone");
     else
         client->readable = false;
     return false;
@@ -327,6 +341,8 @@ static bool receive(struct session *s)
 void handshake_on(struct session *s)
 {
     int sent = 1;
+    if (s->setup->tls_due && !secure_decide(s))
+        return;
     do {
         if (!feed(s))
             return;
@@ -351,7 +367,7 @@ void handshake_set_up(struct session *s, unsigned offers)
     struct session_setup *setup = s->setup;
     setup->session = s;
     setup->at = setup->len = 0;
-    setup->line_due = false;
+    setup->line_due = setup->tls_due = setup->tls_unserved = false;
     memset(&setup->login, 0, sizeof setup->login);
     vd_accept_start(&setup->accept, offers);
     memset(&setup->bind, 0, sizeof setup->bind);

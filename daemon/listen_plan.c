@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/ssl.h>
+
 #include "daemon/listener.h"
+#include "daemon/tls_context.h"
 #include "proto/accept.h"
 
 static const char *kind_name(enum vd_listen_kind kind)
@@ -30,7 +33,7 @@ static unsigned offers_of(enum vd_listen_kind kind, bool logins)
 
 void listen_print(struct vd_out *out, const struct listen_at *at)
 {
-    vd_out_text(out, kind_name(at->conf->kind));
+    vd_out_text(out, at->conf->tls_only ? "https" : kind_name(at->conf->kind));
     vd_out_text(out, "://");
     net_addr_print(out, &at->addr);
     if (at->conf->unix_path[0]) {
@@ -66,7 +69,7 @@ static bool is_open_proxy(const struct vd_conf_daemon *conf, const struct listen
     const struct vd_conf_listener *l = at->conf;
     struct vd_ip ip = net_addr_ip(&at->addr);
     bool own = l->unix_path[0] || vd_ip_class(&ip) == VD_CLASS_LOOPBACK;
-    bool logins = conf->user_count > 0 && !is_caught(l->kind);
+    bool logins = (conf->user_count > 0 && !is_caught(l->kind)) || (l->tls_only && l->client_ca);
     bool open = (l->proxy_line || !own) && !logins && l->kind != VD_LISTEN_FORWARD;
     for (size_t i = 0; open && i < conf->access_count; i++)
         open = conf->access[i].verdict != VD_ALLOW;
@@ -153,6 +156,38 @@ static int plan(struct listen_set *set, const struct vd_conf_daemon *conf,
     return result;
 }
 
+/* The addresses behind one name share what was read. */
+static int plan_tls(struct listen_set *set, size_t i, char **error)
+{
+    struct listen_at *at = &set->at[i];
+    char *why = NULL;
+    if (at->conf->tls_only && !at->conf->cert)
+        return complain(error, at->conf,
+                        "no certificate; give --tls-cert FILE and --tls-key FILE, or `cert` and "
+                        "`key` in a configuration file");
+    if (!at->conf->cert)
+        return 0;
+    if (i > 0 && set->at[i - 1].conf == at->conf) {
+        at->tls = set->at[i - 1].tls;
+        SSL_CTX_up_ref(at->tls);
+        return 0;
+    }
+    at->tls = tls_context_of_listener(at->conf, &why, &at->warning);
+    if (at->tls)
+        return 0;
+    complain(error, at->conf, why ? why : strerror(ENOMEM));
+    free(why);
+    return -1;
+}
+
+static int plan_all_tls(struct listen_set *set, char **error)
+{
+    for (size_t i = 0; i < set->count; i++)
+        if (plan_tls(set, i, error) != 0)
+            return -1;
+    return 0;
+}
+
 int listen_plan(struct listen_set *set, const struct vd_conf_daemon *conf, unsigned workers,
                 char **error)
 {
@@ -163,13 +198,19 @@ int listen_plan(struct listen_set *set, const struct vd_conf_daemon *conf, unsig
             return -1;
         }
     }
-    return 0;
+    if (plan_all_tls(set, error) == 0)
+        return 0;
+    listen_free(set);
+    return -1;
 }
 
 void listen_free(struct listen_set *set)
 {
-    for (size_t i = 0; i < set->count; i++)
+    for (size_t i = 0; i < set->count; i++) {
         free(set->at[i].fds);
+        free(set->at[i].warning);
+        SSL_CTX_free(set->at[i].tls);
+    }
     free(set->at);
     *set = (struct listen_set){0};
 }

@@ -61,6 +61,7 @@ int listener_start(struct listener *l, struct worker *worker, const struct liste
                                        (ip.family && vd_ip_class(&ip) == VD_CLASS_UNSPECIFIED),
                            .shared = at->shared,
                            .given = at->given,
+                           .tls = at->tls,
                            .offers = (uint8_t)at->offers};
     if (at->conf->kind == VD_LISTEN_FORWARD) {
         l->balance = balance_new(worker, at->conf);

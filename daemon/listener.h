@@ -7,6 +7,8 @@
 #ifndef DAEMON_LISTENER_H
 #define DAEMON_LISTENER_H
 
+#include <openssl/types.h>
+
 #include "conf/daemon.h"
 #include "daemon/loop.h"
 #include "daemon/net.h"
@@ -25,6 +27,8 @@ struct listen_at {
     bool given;            /* opened by somebody else: its path is not removed */
     uint64_t dev, inode;   /* of the unix socket that was made */
     int *fds;              /* as many as there are workers; -1: none */
+    SSL_CTX *tls;          /* where there is a certificate; NULL: none */
+    char *warning;         /* of it; NULL: none */
 };
 
 struct listen_set {
@@ -73,6 +77,7 @@ struct listener {
     bool given;    /* and somebody else has opened it */
     int paused_fd; /* shared and paused: the descriptor, plus 1 */
     uint8_t offers;
+    SSL_CTX *tls; /* the set's; NULL: none is served */
 };
 
 /* Takes the socket of `slot` over. 0, or -1 with errno. */

@@ -36,6 +36,9 @@ static int act(struct options *o, struct listen_set *set, const struct listen_se
         return run(o, set, given);
     if (o->action == OPTIONS_PRINT && print_config(stdout, &o->conf) != 0)
         return complain(strdup(strerror(errno)));
+    for (size_t i = 0; o->action == OPTIONS_CHECK && i < set->count; i++)
+        if (set->at[i].warning)
+            fprintf(stderr, "viaductd: %s\n", set->at[i].warning);
     if (o->action == OPTIONS_CHECK)
         puts("viaductd: the configuration is good");
     return 0;

@@ -185,6 +185,8 @@ static void tell_listeners(const struct listen_set *set, const struct listen_set
     char text[VD_ENDPOINT_TEXT + VD_UNIX_PATH_MAX + 16];
     for (size_t i = 0; i < set->count; i++) {
         struct vd_out out = vd_out_over(text, sizeof text);
+        if (set->at[i].warning)
+            log_say(LOG_QUIET, "%s", set->at[i].warning);
         if (before && listen_holds(before, set->at[i].fds[0]))
             continue;
         listen_print(&out, &set->at[i]);

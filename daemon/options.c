@@ -11,15 +11,18 @@
 #define DEFAULT_CONFIG "/etc/viaduct/viaductd.conf"
 
 enum { WORKERS_MAX = 1024 };
-enum { USERS = 256, DENY, CHECK_CONFIG, PRINT_CONFIG, LOG_FORMAT, ADMIN };
+enum { USERS = 256, DENY, CHECK_CONFIG, PRINT_CONFIG, LOG_FORMAT, TLS_CERT, TLS_KEY, ADMIN };
 
 static const char usage[] =
     "Usage: viaductd [OPTIONS]\n"
     "A forwarding daemon: SOCKS4, 4a, 5 and HTTP on one port. Without options it listens on\n"
     "127.0.0.1:1080, open to this machine only.\n"
     "\n"
-    "  -l, --listen URL         [mixed://]HOST:PORT, socks://, http://, redirect:// or\n"
+    "  -l, --listen URL         [mixed://]HOST:PORT, socks://, http://, https://, redirect:// or\n"
     "                           tproxy://HOST:PORT, unix:/PATH for HOST:PORT; repeat\n"
+    "      --tls-cert FILE      certificate, in PEM, of the listeners given by -l: https:// needs\n"
+    "                           one, mixed://, socks:// and http:// take TLS too with one\n"
+    "      --tls-key FILE       its key, if it is not in the same file\n"
     "  -x, --proxy URL          upstream hop; repeat for a chain\n"
     "  -u, --user NAME:PASSWORD who may use it; repeat\n"
     "      --users FILE         lines NAME:HASH, of crypt(3)\n"
@@ -50,6 +53,8 @@ static const struct option long_options[] = {{"listen", required_argument, NULL,
                                              {"quiet", no_argument, NULL, 'q'},
                                              {"verbose", no_argument, NULL, 'v'},
                                              {"log-format", required_argument, NULL, LOG_FORMAT},
+                                             {"tls-cert", required_argument, NULL, TLS_CERT},
+                                             {"tls-key", required_argument, NULL, TLS_KEY},
                                              {"admin", required_argument, NULL, ADMIN},
                                              {"version", no_argument, NULL, 'V'},
                                              {"help", no_argument, NULL, 'h'},
@@ -57,7 +62,7 @@ static const struct option long_options[] = {{"listen", required_argument, NULL,
 
 /* What the command line said and the file must not change. */
 struct given {
-    const char *config;
+    const char *config, *cert, *key;
     size_t listens;
     struct vd_conf_chain upstream;
     unsigned workers;
@@ -204,6 +209,12 @@ static int read_option(struct options *o, struct given *g, int option, char **ar
         return read_workers(g, optarg);
     case LOG_FORMAT:
         return read_log_format(g, optarg);
+    case TLS_CERT:
+        g->cert = optarg;
+        return 0;
+    case TLS_KEY:
+        g->key = optarg;
+        return 0;
     case CHECK_CONFIG:
     case PRINT_CONFIG:
         o->action = option == CHECK_CONFIG ? OPTIONS_CHECK : OPTIONS_PRINT;
@@ -323,6 +334,20 @@ static char **copy_words(char **argv, int argc)
     return copy;
 }
 
+/* Of the listeners that -l gave, which alone are there so far. */
+static int set_certificate(struct vd_conf_daemon *c, const struct given *g)
+{
+    if (g->key && !g->cert)
+        return complain("--tls-key: the key of what certificate? give --tls-cert FILE too");
+    if (g->cert && c->listen_count == 0)
+        return complain("--tls-cert: for listeners that -l gives; those of a file have `cert`");
+    for (size_t i = 0; g->cert && i < c->listen_count; i++)
+        if (vd_conf_listener_may_tls(&c->listens[i]) &&
+            vd_conf_listener_set_cert(&c->listens[i], g->cert, g->key) != 0)
+            return complain("out of memory");
+    return 0;
+}
+
 static int read_all(struct options *o, int argc, char **argv)
 {
     struct given g = {.log_json = -1};
@@ -332,6 +357,8 @@ static int read_all(struct options *o, int argc, char **argv)
         return -1;
     if (o->action == OPTIONS_DONE)
         return 0;
+    if (set_certificate(&o->conf, &g) != 0)
+        return -1;
     g.listens = o->conf.listen_count;
     g.upstream = o->conf.upstream;
     const char *path = find_config(&g);

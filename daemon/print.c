@@ -56,11 +56,19 @@ static void print_targets(FILE *to, const struct vd_conf_listener *l)
     fprintf(to, " rise = %u fall = %u", l->rise, l->fall);
 }
 
+static void print_path(FILE *to, const char *key, const char *path)
+{
+    if (!path)
+        return;
+    fprintf(to, " %s = ", key);
+    quoted(to, path, strlen(path));
+}
+
 static void print_listen(FILE *to, const struct vd_conf_listener *l, size_t number)
 {
     char text[VD_ENDPOINT_TEXT + VD_UNIX_PATH_MAX];
     struct vd_out out = vd_out_over(text, sizeof text);
-    vd_out_text(&out, kinds[l->kind]);
+    vd_out_text(&out, l->tls_only ? "https" : kinds[l->kind]);
     vd_out_text(&out, l->unix_path[0] ? "://unix:" : "://");
     if (l->unix_path[0])
         vd_out_text(&out, l->unix_path);
@@ -72,6 +80,9 @@ static void print_listen(FILE *to, const struct vd_conf_listener *l, size_t numb
         fprintf(to, " permissions = \"%04o\"", l->unix_mode);
     if (l->proxy_line)
         fputs(" proxy_protocol = true", to);
+    print_path(to, "cert", l->cert);
+    print_path(to, "key", l->key);
+    print_path(to, "client_ca", l->client_ca);
     if (l->kind == VD_LISTEN_FORWARD)
         print_targets(to, l);
     fputs(" }\n", to);
@@ -135,13 +146,14 @@ static void print_access(FILE *to, const struct vd_conf_daemon *c)
 static void print_upstream(FILE *to, const struct vd_conf_daemon *c)
 {
     const struct vd_conf_chain *up = &c->upstream;
-    char text[VD_URL_TEXT];
+    char text[VD_URL_TEXT + VD_URL_OPTIONS_TEXT];
     if (up->hop_count == 0)
         return;
     fputs("upstream { hops = {", to);
     for (size_t i = 0; i < up->hop_count; i++) {
         struct vd_out out = vd_out_over(text, sizeof text);
         vd_url_print(&out, &up->hops[i]);
+        vd_url_print_options(&out, &up->hops[i]);
         fputs(i > 0 ? ", " : "", to);
         quoted(to, text, out.len);
     }

@@ -22,6 +22,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/net.h"
+
 enum {
     TURNS = 4,               /* reads of one flow before others have their turn */
     STREAK_MIN = 256 * 1024, /* bytes */
@@ -225,10 +227,19 @@ static void count(struct relay_pool *pool, struct relay_flow *f, size_t n)
     f->streak = f->streak > STREAK_MIN ? f->streak : f->streak + (uint32_t)n;
 }
 
+/* Nothing comes any more: since the other side has ended, or since TLS broke off. */
+static enum step came_to_end(struct relay_flow *f, const struct relay_leg *from)
+{
+    if (tls_is_cut(from->tls))
+        return STEP_LOST_FROM;
+    f->eof = true;
+    return STEP_ON;
+}
+
 /* A read that came back short emptied the queue; with FIN in it, nothing comes any more. */
 static void came_short(struct relay_flow *f, struct relay_leg *from)
 {
-    if (from->urgent)
+    if (from->urgent || from->tls)
         return;
     if (from->ended)
         f->eof = true;
@@ -242,10 +253,8 @@ static enum step carry_buffer(struct relay_pool *pool, struct relay_flow *f, str
     ssize_t n = recv(from->io.fd, pool->buffer, RELAY_BUFFER, 0);
     if (n < 0)
         return receive_failed(from);
-    if (n == 0) {
-        f->eof = true;
-        return STEP_ON;
-    }
+    if (n == 0)
+        return came_to_end(f, from);
     if (n < RELAY_BUFFER)
         came_short(f, from);
     count(pool, f, (size_t)n);
@@ -262,10 +271,8 @@ static enum step carry_pipe(struct relay_pool *pool, struct relay_flow *f, struc
                        SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n < 0)
         return receive_failed(from);
-    if (n == 0) {
-        f->eof = true;
-        return STEP_ON;
-    }
+    if (n == 0)
+        return came_to_end(f, from);
     count(pool, f, (size_t)n);
     f->piped = (uint32_t)n;
     return send_piped(f, to);
@@ -333,6 +340,24 @@ static enum relay_result go_on_with(struct relay *r, enum relay_side side)
 
 /* --- the face --- */
 
+void relay_close(struct relay *r, enum relay_side side, enum tls_end how)
+{
+    struct relay_leg *leg = &r->leg[side];
+    int fd = loop_take(r->pool->loop, &leg->io);
+    if (fd >= 0 && how == TLS_BY_RESET)
+        net_abort(fd);
+    else if (fd >= 0)
+        close(fd);
+    tls_end(leg->tls, how);
+    leg->tls = NULL;
+}
+
+bool relay_is_sending(const struct relay *r, enum relay_side side)
+{
+    const struct relay_leg *leg = &r->leg[side];
+    return leg->io.fd >= 0 && (net_unsent(leg->io.fd) || tls_is_sending(leg->tls));
+}
+
 void relay_note(struct relay *r, enum relay_side side, uint32_t events)
 {
     struct relay_leg *leg = &r->leg[side];
@@ -346,7 +371,7 @@ void relay_note(struct relay *r, enum relay_side side, uint32_t events)
     /* With an error the FIN that epoll tells is a reset. */
     if ((events & EPOLLRDHUP) && !(events & (EPOLLERR | EPOLLHUP)))
         leg->ended = true;
-    if (events & EPOLLERR)
+    if ((events & EPOLLERR) || tls_is_cut(leg->tls))
         leg->broken = true;
 }
 

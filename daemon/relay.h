@@ -10,6 +10,7 @@
 #define DAEMON_RELAY_H
 
 #include "daemon/loop.h"
+#include "daemon/tls.h"
 
 enum relay_side { RELAY_CLIENT, RELAY_TARGET };
 
@@ -46,6 +47,7 @@ struct relay_leg {
     bool ended;              /* the peer's FIN has come */
     bool urgent;             /* urgent data was seen: a short read does not mean "no more" */
     bool broken;             /* an error is kept in the socket */
+    struct tls *tls;         /* whose owner's end it is, or NULL; ended by relay_close */
 };
 
 /* One direction, named after the side it comes from. */
@@ -71,6 +73,10 @@ struct relay {
 int relay_pool_init(struct relay_pool *pool, struct loop *loop); /* 0, or -1 */
 void relay_pool_free(struct relay_pool *pool);
 
+/* Closes a leg, with the TLS on it. */
+void relay_close(struct relay *r, enum relay_side side, enum tls_end how);
+/* Bytes sent to that side are on their way still. */
+bool relay_is_sending(const struct relay *r, enum relay_side side);
 /* Notes what epoll said of a leg, in any state of the session. */
 void relay_note(struct relay *r, enum relay_side side, uint32_t events);
 /* Bytes already received from `side`, to be sent first. 0, or -1 without memory. */

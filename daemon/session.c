@@ -186,8 +186,8 @@ void session_close(struct session *s)
     forward_stop(s);
     fixed_stop(s);
     loop_timer_stop(&w->loop, &s->timer);
-    loop_close(&w->loop, &session_leg(s, RELAY_CLIENT)->io);
-    loop_close(&w->loop, &session_leg(s, RELAY_TARGET)->io);
+    relay_close(&s->relay, RELAY_CLIENT, TLS_IN_ORDER);
+    relay_close(&s->relay, RELAY_TARGET, TLS_IN_ORDER);
     free(s->names);
     *s->link = s->next;
     if (s->next)
@@ -221,22 +221,15 @@ void session_end_idle(struct worker *w)
     }
 }
 
-static void abort_leg(struct session *s, enum relay_side side)
-{
-    int fd = loop_take(session_loop(s), &session_leg(s, side)->io);
-    if (fd >= 0)
-        net_abort(fd);
-}
-
 /* A reset throws away what the kernel has not delivered yet: that goes first, for a while. */
 static void reset_on(struct session *s)
 {
     enum relay_side side = session_leg(s, RELAY_CLIENT)->io.fd >= 0 ? RELAY_CLIENT : RELAY_TARGET;
-    if (s->tries++ < RESETTING_TRIES && net_unsent(session_leg(s, side)->io.fd)) {
+    if (s->tries++ < RESETTING_TRIES && relay_is_sending(&s->relay, side)) {
         loop_timer_in(session_loop(s), &s->timer, RESETTING_MS);
         return;
     }
-    abort_leg(s, side);
+    relay_close(&s->relay, side, TLS_BY_RESET);
     session_close(s);
 }
 
@@ -246,7 +239,7 @@ void session_end_by_reset(struct session *s, enum relay_side by, const char *end
     s->state = SESSION_RESETTING;
     s->tries = 0;
     relay_stop(&s->relay);
-    loop_close(session_loop(s), &session_leg(s, by)->io);
+    relay_close(&s->relay, by, TLS_IN_ORDER);
     reset_on(s);
 }
 
@@ -417,6 +410,7 @@ static void set_up(struct session *s, const struct listener *from)
         net_addr_local(&s->local, session_leg(s, RELAY_CLIENT)->io.fd);
     handshake_set_up(s, from->offers);
     s->setup->line_due = from->conf->proxy_line;
+    s->setup->tls_due = from->tls != NULL;
 }
 
 static void enlist(struct session *s)

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "daemon/associate.h"
 #include "daemon/forward.h"
 #include "daemon/log.h"
@@ -67,6 +69,18 @@ static void log_who_and_where(const struct session *s)
     log_via(&s->worker->conf->upstream);
 }
 
+/* How the client's own connection is protected, or why that failed. */
+static void log_tls(const struct session *s, bool with_failure)
+{
+    const struct tls *tls = s->relay.leg[RELAY_CLIENT].tls;
+    if (*tls_version(tls))
+        log_word("tls", tls_version(tls));
+    if (tls_failure(tls) == VD_OK || !with_failure)
+        return;
+    log_word("error", vd_err_proxy_status(tls_failure(tls)));
+    log_text("said", tls_said(tls), strlen(tls_said(tls)));
+}
+
 void session_log_open(const struct session *s)
 {
     if (!log_wants(LOG_VERBOSE))
@@ -128,6 +142,7 @@ void session_log_end(struct session *s, const char *end, const char *error)
         log_word("error", error);
     if (error && s->setup && s->setup->dial.said_len > 0)
         log_text("said", s->setup->dial.said, s->setup->dial.said_len);
+    log_tls(s, error == NULL);
     log_word("end", end);
     log_end();
 }

@@ -45,6 +45,8 @@ struct session_setup {
     uint64_t tried;        /* forward://: the targets that were, as bits */
     const char *unix_path; /* of the target, where it has one */
     bool line_due;         /* the listener's PROXY line has not come yet */
+    bool tls_due;          /* and behind it the byte that decides about TLS */
+    bool tls_unserved;     /* it said TLS, and there is no certificate */
     uint16_t at, len;      /* of `in`: what the codec has not taken */
     uint8_t in[SESSION_INPUT];
 };
@@ -118,12 +120,26 @@ void handshake_refuse(struct session *s);
 /* Sends what the codec has to say. 1: all is sent; 0: the socket is full; -1: the client is gone.
  */
 int handshake_send(struct session *s);
+/* All that is said was sent: logs the end, then waits a while for the client to end its side. */
+void handshake_leave(struct session *s, const char *end, const char *error);
 /* The last response was sent: waits a while for the client to end its side. */
 void handshake_linger(struct session *s);
 /* Has the first hop told who the client is, where the configuration says so. */
 void handshake_introduce(const struct session *s, struct dial *dial);
 /* What the rules are asked about a session whose setup is there. */
 struct access_query handshake_query(const struct session *s);
+
+/* Takes a PROXY line at the beginning of `in`: VD_DONE with setup->at behind it, VD_MORE, or the
+ * session is over. */
+int handshake_take_line(struct session *s);
+
+/* session_tls.c */
+
+/* ACCEPT with tls_due: whether the handshake goes on; else more is awaited, or the session is over.
+ */
+bool secure_decide(struct session *s);
+/* Notes for the log that TLS was begun where there is no certificate. */
+void secure_note_unserved(struct session *s);
 
 /* session_bind.c; each may end the session */
 

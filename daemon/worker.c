@@ -124,20 +124,31 @@ static void after_batch(struct loop *loop)
         w->session_peak = w->session_count;
     if (w->session_count == 0)
         give_memory_back(w);
-    if (w->draining && w->session_count == 0)
+    if (w->draining && w->session_count == 0 && w->tls.count == 0)
         loop->stop = true;
     log_flush();
 }
 
 /* --- starting --- */
 
+/* Each TLS connection has a socket pair beside it. */
+static size_t descriptors_of_session(const struct vd_conf_daemon *conf)
+{
+    size_t pairs = 0;
+    for (size_t i = 0; i < conf->listen_count && pairs == 0; i++)
+        pairs = conf->listens[i].cert ? 1 : 0;
+    for (size_t i = 0; i < conf->upstream.hop_count; i++)
+        pairs += conf->upstream.hops[i].scheme == VD_HTTPS ? 1 : 0;
+    return 2 + 2 * pairs;
+}
+
 static size_t sessions_of(const struct vd_conf_daemon *conf)
 {
     struct rlimit files;
-    size_t most = 512;
+    size_t most = 512, each = descriptors_of_session(conf);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0)
         most = (size_t)files.rlim_cur;
-    most = most > RESERVED_FDS + 2 ? (most - RESERVED_FDS) / 2 : 1;
+    most = most > RESERVED_FDS + each ? (most - RESERVED_FDS) / each : 1;
     return conf->sessions_max && conf->sessions_max < most ? conf->sessions_max : most;
 }
 
@@ -175,6 +186,7 @@ static int start(struct worker *w, const struct listen_set *set, int slot)
     if (loop_init(&w->loop) != 0 || watch_signals(w) != 0 || relay_pool_init(&w->pool, &w->loop))
         return -1;
     w->loop.after = after_batch;
+    tls_pool_init(&w->tls, &w->loop, w->pool.buffer);
     w->access = access_new(conf);
     w->login = login_new(&w->loop, conf->users, conf->user_count);
     w->dialer = (struct dialer){.loop = &w->loop,
@@ -199,6 +211,7 @@ static void stop(struct worker *w)
     resolve_free(w->dialer.resolver);
     login_free(w->login);
     access_free(w->access);
+    tls_pool_free(&w->tls);
     relay_pool_free(&w->pool);
     batch_free(w->batch);
     loop_close(&w->loop, &w->signals);

@@ -25,6 +25,7 @@ struct worker {
     struct dialer dialer;
     struct learned learned;
     struct relay_pool pool;
+    struct tls_pool tls;
     struct listener *listeners;
     size_t listener_count;
     size_t more_timers; /* beside those of sessions */

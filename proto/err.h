@@ -36,6 +36,8 @@ enum vd_err {
     VD_ERR_PROTOCOL,    /* it does not speak the protocol it should */
     VD_ERR_TOO_LONG,    /* a message longer than any limit */
     VD_ERR_SILENT,      /* no answer in time: our own deadline */
+    VD_ERR_TLS,         /* the TLS handshake with it failed */
+    VD_ERR_CERTIFICATE, /* its certificate is not one to be trusted, or not its own */
     /* our own side */
     VD_ERR_NAME_FORM,   /* empty, over-long, or with NUL or control bytes */
     VD_ERR_UNSUPPORTED, /* this kind of hop or target is not served (words come from the caller) */

@@ -124,6 +124,8 @@ bool vd_mode_blames_hop(const struct vd_chain *c, int err)
     case VD_ERR_CLOSED:
     case VD_ERR_RESET:
     case VD_ERR_SILENT:
+    case VD_ERR_TLS:
+    case VD_ERR_CERTIFICATE:
     case VD_ERR_PROTOCOL:
     case VD_ERR_TOO_LONG:
     case VD_ERR_METHOD:

@@ -282,6 +282,37 @@ static int read_probe(struct vd_hop *hop, struct text value, struct vd_url_error
     return VD_OK;
 }
 
+static int read_verify(struct vd_hop *hop, struct text value, struct vd_url_error *why)
+{
+    if (!is_word(value, "yes") && !is_word(value, "no"))
+        return refuse(why, "option", "verify=yes or verify=no");
+    hop->no_verify = is_word(value, "no");
+    return VD_OK;
+}
+
+static int read_ca(struct vd_hop *hop, struct text value, struct vd_url_error *why)
+{
+    int len = decode(value, hop->ca, VD_CA_MAX);
+
+    if (len <= 0 || has_control(hop->ca, (size_t)len))
+        return refuse(why, "option", "ca=FILE, 1 to 255 bytes, %XX for special ones");
+    return VD_OK;
+}
+
+/* What would be believed to protect and does not is no option. */
+static int check_tls(const struct vd_hop *hop, struct vd_url_error *why)
+{
+    bool said = hop->no_verify || hop->ca[0];
+
+    if (said && hop->scheme != VD_HTTPS)
+        return refuse(why, "option", "ca=FILE and verify=no with https:// only");
+    if (hop->no_verify && hop->ca[0])
+        return refuse(why, "option", "ca=FILE or verify=no, not both");
+    if (hop->scheme == VD_HTTPS && hop->unix_len > 0 && !hop->no_verify)
+        return refuse(why, "option", "verify=no with https://unix:/PATH, which has no name");
+    return VD_OK;
+}
+
 static int read_option(struct vd_hop *hop, struct text option, struct vd_url_error *why)
 {
     struct text name = take(&option, span(option, "="));
@@ -294,8 +325,14 @@ static int read_option(struct vd_hop *hop, struct text option, struct vd_url_err
             return read_pipeline(hop, option, why);
         if (is_word(name, "probe"))
             return read_probe(hop, option, why);
+        if (is_word(name, "verify"))
+            return read_verify(hop, option, why);
+        if (is_word(name, "ca"))
+            return read_ca(hop, option, why);
     }
-    return refuse(why, "option", "timeout=SECONDS, pipeline=auto, off or lead, probe=yes or no");
+    return refuse(why, "option",
+                  "timeout=SECONDS, pipeline=auto, off or lead, probe=yes or no, ca=FILE, "
+                  "verify=yes or no");
 }
 
 static int read_options(struct vd_hop *hop, struct text rest, struct vd_url_error *why)
@@ -308,7 +345,7 @@ static int read_options(struct vd_hop *hop, struct text rest, struct vd_url_erro
         take(&rest, 1);
         r = read_option(hop, take(&rest, span(rest, "&")), why);
     }
-    return r;
+    return r == VD_OK ? check_tls(hop, why) : r;
 }
 
 static bool has_gap(struct text text)
@@ -359,6 +396,62 @@ void vd_url_print(struct vd_out *out, const struct vd_hop *hop)
         encode(out, hop->unix_path, hop->unix_len, "/");
     } else {
         vd_endpoint_print(out, &hop->at);
+    }
+}
+
+static void name_option(struct vd_out *out, const char **mark, const char *name)
+{
+    vd_out_text(out, *mark);
+    vd_out_text(out, name);
+    vd_out_text(out, "=");
+    *mark = "&";
+}
+
+static void print_seconds(struct vd_out *out, uint32_t ms)
+{
+    uint32_t rest = ms % 1000;
+
+    vd_out_uint(out, ms / 1000);
+    if (rest == 0)
+        return;
+    vd_out_text(out, rest < 10 ? ".00" : rest < 100 ? ".0" : ".");
+    vd_out_uint(out, rest);
+}
+
+/* As encode, but for the ampersand, which would end it. */
+static void print_path(struct vd_out *out, const char *path)
+{
+    for (; *path; path++) {
+        if (*path == '&')
+            vd_out_text(out, "%26");
+        else
+            encode(out, path, 1, "/:@");
+    }
+}
+
+void vd_url_print_options(struct vd_out *out, const struct vd_hop *hop)
+{
+    const char *mark = "?";
+
+    if (hop->timeout_ms > 0) {
+        name_option(out, &mark, "timeout");
+        print_seconds(out, hop->timeout_ms);
+    }
+    if (hop->pipeline == VD_PIPELINE_OFF || hop->pipeline == VD_PIPELINE_LEAD) {
+        name_option(out, &mark, "pipeline");
+        vd_out_text(out, vd_pipeline_name((enum vd_pipeline)hop->pipeline));
+    }
+    if (hop->no_probe) {
+        name_option(out, &mark, "probe");
+        vd_out_text(out, "no");
+    }
+    if (hop->ca[0]) {
+        name_option(out, &mark, "ca");
+        print_path(out, hop->ca);
+    }
+    if (hop->no_verify) {
+        name_option(out, &mark, "verify");
+        vd_out_text(out, "no");
     }
 }
 

@@ -66,7 +66,7 @@ _viaductd()
     _viaduct_value "$before" "$word" && return
     COMPREPLY=($(compgen -W '-l --listen -x --proxy -u --user --users -a --allow --deny -f --config
         --check-config --print-config -w --workers -q --quiet -v --verbose --log-format
-        -V --version -h --help' -- "$word"))
+        --tls-cert --tls-key -V --version -h --help' -- "$word"))
 }
 
 complete -F _viaduct viaduct

@@ -5,8 +5,9 @@
     "an address, ADDRESS/BITS, a name, *.SUFFIX or *, each with an optional :PORT (IPv6 with a "   \
     "port in brackets)"
 #define LISTENS                                                                                    \
-    "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT, redirect://HOST:PORT, "             \
-    "tproxy://HOST:PORT, forward://HOST:PORT, unix:/PATH in place of HOST:PORT"
+    "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT, https://HOST:PORT, "                \
+    "redirect://HOST:PORT, tproxy://HOST:PORT, forward://HOST:PORT, unix:/PATH in place of "       \
+    "HOST:PORT"
 #define URLS " or a URL such as socks5h://HOST:PORT"
 
 const struct conf_row conf_client_rows[] = {
@@ -101,7 +102,7 @@ const struct conf_row conf_client_rows[] = {
      "socks5h or http, as in socks5h://HOST:PORT"},
     {"proxy a { url = \"http://h?speed=9\" }",
      "x.conf:1: bad option in the proxy URL `http://h?speed=9`; allowed: timeout=SECONDS, "
-     "pipeline=auto, off or lead, probe=yes or no"},
+     "pipeline=auto, off or lead, probe=yes or no, ca=FILE, verify=yes or no"},
     {"proxy a { url = \"https://h\" }",
      "x.conf:1: a TLS hop `https://h:443` is not served by this version; allowed: socks4, socks4a, "
      "socks5, socks5h or http, as in socks5h://HOST:PORT"},
@@ -195,8 +196,20 @@ const struct conf_row conf_daemon_rows[] = {
     {"listen a { url = \"tproxy://1.2.3.4:5\" }", NULL},
     {"listen a { url = \"tproxy://unix:/x\" }",
      "x.conf:1: bad listener `tproxy://unix:/x`; allowed: " LISTENS ", port 0 to 65535"},
-    {"listen a { url = \"https://1.2.3.4:5\" }",
-     "x.conf:1: the listener `https://1.2.3.4:5` is not served by this version; allowed: " LISTENS},
+    {"listen a { url = \"https://1.2.3.4:5\" cert = \"c\" key = \"k\" client_ca = \"a\" }", NULL},
+    {"listen a { url = \"https://1.2.3.4\" cert = \"c\" } listen b { url = \"h:1\" cert = \"c\" }",
+     NULL},
+    {"listen a { url = \"https://unix:/x\" cert = \"c\" permissions = \"0660\" }", NULL},
+    {"listen a {\nurl = \"https://1.2.3.4:5\" }",
+     "x.conf:2: listen `a` has no cert; allowed: cert = \"FILE\", key = \"FILE\""},
+    {"listen a { url = \"h:1\"\n key = \"k\" }",
+     "x.conf:2: `key` in listen `a`; allowed: beside `cert` only"},
+    {"listen a { url = \"h:1\"\n client_ca = \"a\" }",
+     "x.conf:2: `client_ca` in listen `a`; allowed: beside `cert` only"},
+    {"listen a { url = \"h:1\"\n cert = \"\" }",
+     "x.conf:2: empty cert; allowed: the path of a file in PEM"},
+    {"listen a { url = \"redirect://h:1\"\n cert = \"c\" }",
+     "x.conf:2: `cert` in listen `a`; allowed: with https://, mixed://, socks:// and http:// only"},
     {"listen a { url = \"ftp://h:1\" }",
      "x.conf:1: bad listener `ftp://h:1`; allowed: " LISTENS ", port 0 to 65535"},
     {"listen a { url = \"h:65536\" }",

@@ -6,8 +6,9 @@
 #include "tests/conf/conf_test.h"
 
 #define LISTENS                                                                                    \
-    "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT, redirect://HOST:PORT, "             \
-    "tproxy://HOST:PORT, forward://HOST:PORT, unix:/PATH in place of HOST:PORT"
+    "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT, https://HOST:PORT, "                \
+    "redirect://HOST:PORT, tproxy://HOST:PORT, forward://HOST:PORT, unix:/PATH in place of "       \
+    "HOST:PORT"
 
 static const struct row {
     char kind; /* l: listen, u: user, a: allow, x: hop */
@@ -19,8 +20,8 @@ static const struct row {
     {'l', "unix:/run/x", NULL},
     {'l', "http://unix:/run/x", NULL},
     {'l', "tproxy://a:1", NULL},
-    {'l', "https://a:1",
-     "the listener `https://a:1` is not served by this version; allowed: " LISTENS},
+    {'l', "https://a:1", NULL},
+    {'l', "https://a:x", "bad listener `https://a:x`; allowed: " LISTENS ", port 0 to 65535"},
     {'l', "forward://a:1/b:2",
      "bad listener `forward://a:1/b:2`; allowed: " LISTENS ", port 0 to 65535"},
     {'l', "redirect://a", "bad listener `redirect://a`; allowed: " LISTENS ", port 0 to 65535"},

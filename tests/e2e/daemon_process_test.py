@@ -136,7 +136,7 @@ WRONG = {
     ("--users",): b"option `--users` needs a value", ("word",): b"unexpected argument `word`",
     ("-w", "0"): b"1 to 1024", ("-w", "x"): b"1 to 1024", ("-w", "1025"): b"1 to 1024",
     ("--log-format", "xml"): b"allowed: text, json", ("--admin", "127.0.0.1:1"): b"--admin is not served",
-    ("-l", "127.0.0.1:99999"): b"--listen: ", ("-l", "tls://x:1"): b"--listen: ", ("-l", "https://127.0.0.1:1"): b"not served",
+    ("-l", "127.0.0.1:99999"): b"--listen: ", ("-l", "tls://x:1"): b"--listen: ", ("-l", "https://127.0.0.1:1"): b"no certificate",
     ("-l", "forward://127.0.0.1:1"): b"needs targets", ("-l", "redirect://0.0.0.0:0", "-u", "a:b"): b"open to everybody",
     ("-l", "no.such.host.test:0"): b"listener no.such.host.test:0: ", ("-l", "203.0.113.9:0", "-u", "a:b"): b"cannot listen on",
     ("-x", "socks9://h:1"): b"--proxy: ", ("-x", "https://h.test:1"): b"not served",

@@ -128,13 +128,16 @@ class Visit:
     "flight"  all at once, `early` bytes for the target included
     "drip"    byte by byte
     a number  in two pieces, the first of this many bytes, early bytes included
+
+    `wrap` makes of the socket what is spoken through, TLS say.
     """
 
-    def __init__(self, at, way, target, login=None, how="steps", early=b"", command=1, ns=None):
+    def __init__(self, at, way, target, login=None, how="steps", early=b"", command=1, ns=None, wrap=None):
         self.way, self.code, self.bound, self.error, self.head = way, None, None, None, ""
         self.login = login
         self.sock = dial(at, ns)
         self.local = self.sock.getsockname()[:2]
+        self.sock = wrap(self.sock) if wrap else self.sock
         self.messages = way.messages(target, login, command)
         try:
             if how == "steps":

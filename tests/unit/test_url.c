@@ -133,6 +133,53 @@ static void reads_flights(void)
     tap_end("whether it may be told several things at once");
 }
 
+/* What is printed of the options, and what that is printed as once it was read again. */
+static const struct {
+    const char *text, *printed, *ca;
+    bool no_verify;
+} options[] = {
+    {"https://h", "", "", false},
+    {"https://h?verify=yes", "", "", false},
+    {"https://h?verify=no", "?verify=no", "", true},
+    {"https://u:p@h:8443/?verify=no&timeout=1.5", "?timeout=1.500&verify=no", "", true},
+    {"https://h?verify=no&verify=yes&ca=x", "?ca=x", "x", false},
+    {"https://h?ca=/etc/ssl/my%20ca.pem", "?ca=/etc/ssl/my%20ca.pem", "/etc/ssl/my ca.pem", false},
+    {"https://h?ca=a%26verify=no&probe=no", "?probe=no&ca=a%26verify=no", "a&verify=no", false},
+    {"https://h?ca=a%25b%23%3f=c", "?ca=a%25b%23%3F=c", "a%b#?=c", false},
+    {"https://unix:/run/x?verify=no", "?verify=no", "", true},
+    {"http://h?verify=yes", "", "", false},
+    {"socks5h://h?timeout=0.007", "?timeout=0.007", "", false},
+    {"socks5h://h?timeout=0.07&pipeline=off", "?timeout=0.070&pipeline=off", "", false},
+    {"socks5h://h?timeout=86400&pipeline=lead&probe=no", "?timeout=86400&pipeline=lead&probe=no",
+     "", false},
+};
+
+static void reads_options(size_t i)
+{
+    char text[VD_URL_OPTIONS_TEXT + 16], again[VD_URL_OPTIONS_TEXT];
+    struct vd_out out = vd_out_over(text, sizeof text), last = vd_out_over(again, sizeof again);
+    struct vd_url_error why;
+    struct vd_hop hop;
+    size_t begin;
+
+    tap_begin();
+    if (vd_url_read(&hop, options[i].text, strlen(options[i].text), &why) != VD_OK)
+        tap_wrong("refused: %s", why.allowed);
+    if (strcmp(hop.ca, options[i].ca) || hop.no_verify != options[i].no_verify)
+        tap_wrong("ca `%s`, no_verify %d", hop.ca, hop.no_verify);
+    vd_url_print(&out, &hop);
+    begin = out.len;
+    vd_url_print_options(&out, &hop);
+    if (strcmp(vd_out_string(&out) + begin, options[i].printed))
+        tap_wrong("printed as %s", text + begin);
+    if (vd_url_read(&hop, text, out.len, &why) != VD_OK)
+        tap_wrong("what is printed is refused: %s", why.allowed);
+    vd_url_print_options(&last, &hop);
+    if (strcmp(vd_out_string(&last), options[i].printed))
+        tap_wrong("printed again as %s", again);
+    tap_end(options[i].text);
+}
+
 static const struct {
     const char *text;
     size_t len;
@@ -191,6 +238,19 @@ static const struct {
     {BYTES("socks4://a:b@h"), "password"},
     {BYTES("socks4a://a:@h"), "password"},
     {BYTES("http://h?x"), "option"},
+    {BYTES("http://h?verify=no"), "option"},
+    {BYTES("socks5h://h?ca=/x"), "option"},
+    {BYTES("https://h?verify="), "option"},
+    {BYTES("https://h?verify=maybe"), "option"},
+    {BYTES("https://h?verify=no&ca=/x"), "option"},
+    {BYTES("https://h?ca=/x&verify=no"), "option"},
+    {BYTES("https://h?ca="), "option"},
+    {BYTES("https://h?ca"), "option"},
+    {BYTES("https://h?ca=%00"), "option"},
+    {BYTES("https://h?ca=a%0ab"), "option"},
+    {BYTES("https://h?ca=%4"), "option"},
+    {BYTES("https://unix:/x"), "option"},
+    {BYTES("https://unix:/x?ca=/y"), "option"},
     {BYTES("http://h?x=1"), "option"},
     {BYTES("http://h?timeout"), "option"},
     {BYTES("http://h?timeout="), "option"},
@@ -267,6 +327,19 @@ static void lengths(void)
            "the longest path of a unix socket");
     tap_ok(read_long("http://unix:/", "x", VD_UNIX_PATH_MAX, "", &hop) < 0, "a longer one");
 
+    tap_ok(read_long("https://h?ca=", "%20", VD_CA_MAX, "", &hop) == VD_OK &&
+               strlen(hop.ca) == VD_CA_MAX,
+           "the longest ca");
+    tap_ok(read_long("https://h?ca=", "x", VD_CA_MAX + 1, "", &hop) < 0, "a longer one");
+
+    tap_begin();
+    struct vd_out options_out = vd_out_over(buf, VD_URL_OPTIONS_TEXT);
+    read_long("https://h?timeout=1.001&pipeline=lead&probe=no&ca=", "%20", VD_CA_MAX, "", &hop);
+    vd_url_print_options(&options_out, &hop);
+    if (!options_out.ok || options_out.len == 0)
+        tap_wrong("no room");
+    tap_end("VD_URL_OPTIONS_TEXT takes the longest options");
+
     tap_begin();
     read_long("socks5h://", "%ff", 255, "@unix:/", &hop);
     read_long("socks5h://", "%ff", 255, "@h", &hop);
@@ -300,6 +373,8 @@ int main(void)
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         reads(i);
     reads_flights();
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        reads_options(i);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         refuses(i);
     lengths();
