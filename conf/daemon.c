@@ -21,6 +21,13 @@ static cfg_opt_t listen_options[] = {VD_CONF_WORD("url"),
                                      CFG_END()};
 static cfg_opt_t access_options[] = {VD_CONF_WORDS("from"), VD_CONF_WORDS("to"),
                                      VD_CONF_WORDS("commands"), VD_CONF_WORDS("users"), CFG_END()};
+static cfg_opt_t limit_options[] = {VD_CONF_WORDS("from"),
+                                    VD_CONF_WORDS("users"),
+                                    VD_CONF_WORD("per"),
+                                    VD_CONF_WORD("sessions"),
+                                    VD_CONF_WORD("new"),
+                                    VD_CONF_WORD("rate"),
+                                    CFG_END()};
 static cfg_opt_t upstream_options[] = {VD_CONF_WORDS("hops"), VD_CONF_WORD("mode"),
                                        VD_CONF_WORD("pick"), VD_CONF_WORD("proxy_protocol"),
                                        CFG_END()};
@@ -35,11 +42,13 @@ static cfg_opt_t options[] = {VD_CONF_TITLED("listen", listen_options),
                               VD_CONF_TITLED("proxy", vd_conf_proxy_options),
                               VD_CONF_TITLED("allow", access_options),
                               VD_CONF_TITLED("deny", access_options),
+                              VD_CONF_TITLED("limit", limit_options),
                               VD_CONF_PLAIN("upstream", upstream_options),
                               VD_CONF_PLAIN("timeouts", timeouts_options),
                               VD_CONF_WORD("users"),
                               VD_CONF_WORD("workers"),
                               VD_CONF_WORD("sessions"),
+                              VD_CONF_WORD("handshakes"),
                               VD_CONF_WORD("log_format"),
                               VD_CONF_WORD("udp_filter"),
                               VD_CONF_WORD("mark"),
@@ -236,11 +245,10 @@ static int read_users(struct vd_conf_file *f, cfg_t *cfg, struct vd_conf_access 
 }
 
 /* A list that was given empty would match nothing, or everything: nobody can mean it. */
-static int refuse_empty_lists(struct vd_conf_file *f, const struct vd_conf_section *section)
+static int refuse_empty_lists(struct vd_conf_file *f, const struct vd_conf_section *section,
+                              const char *const *lists, size_t count)
 {
-    static const char *const lists[] = {"from", "to", "commands", "users"};
-
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+    for (size_t i = 0; i < count; i++) {
         bool given = vd_conf_file_has(section->cfg, lists[i]);
         if (given && cfg_size(section->cfg, lists[i]) == 0) {
             char *error = NULL;
@@ -257,18 +265,41 @@ static int refuse_empty_lists(struct vd_conf_file *f, const struct vd_conf_secti
 static int read_access(struct vd_conf_daemon *c, struct vd_conf_file *f,
                        const struct vd_conf_section *section)
 {
+    static const char *const lists[] = {"from", "users", "to", "commands"};
     cfg_t *cfg = section->cfg;
     enum vd_access verdict = strcmp(cfg->name, "allow") ? VD_DENY : VD_ALLOW;
     struct vd_conf_access *access = vd_conf_daemon_new_access(c, verdict, cfg->title);
 
     if (!access)
         return vd_conf_file_wrong(f, section->line, strdup("out of memory"));
-    if (refuse_empty_lists(f, section) < 0 ||
+    if (refuse_empty_lists(f, section, lists, 4) < 0 ||
         vd_conf_file_patterns(f, cfg, "from", &access->from, &access->from_count) < 0 ||
         vd_conf_file_patterns(f, cfg, "to", &access->to, &access->to_count) < 0 ||
         read_commands(f, cfg, access) < 0)
         return -1;
     return read_users(f, cfg, access);
+}
+
+/* A list that was given empty is told by refuse_empty_lists. */
+static int read_limit(struct vd_conf_daemon *c, struct vd_conf_file *f,
+                      const struct vd_conf_section *section)
+{
+    static const char *const keys[] = {"from", "users", "per", "sessions", "new", "rate"};
+    cfg_t *cfg = section->cfg;
+    struct vd_conf_limit *limit = vd_conf_daemon_new_limit(c, cfg->title);
+    char *error = NULL;
+
+    if (!limit || refuse_empty_lists(f, section, keys, 2) < 0)
+        return limit ? -1 : vd_conf_file_wrong(f, section->line, NULL);
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        for (unsigned i = 0; i < cfg_size(cfg, keys[k]); i++) {
+            const struct vd_conf_word *word = vd_conf_file_get(cfg, keys[k], i);
+            if (vd_conf_limit_set(limit, keys[k], word->text, &error) < 0)
+                return vd_conf_file_wrong(f, word->line, error);
+        }
+    if (vd_conf_limit_check(limit, &error) < 0)
+        return vd_conf_file_wrong(f, section->line, error);
+    return 0;
 }
 
 static int read_timeouts(struct vd_conf_daemon *c, struct vd_conf_file *f,
@@ -313,9 +344,13 @@ static int ignore(struct vd_conf_daemon *c, struct vd_conf_file *f,
 static const struct {
     const char *kind;
     int (*read)(struct vd_conf_daemon *, struct vd_conf_file *, const struct vd_conf_section *);
-} kinds[] = {{"listen", read_listen},     {"allow", read_access},
-             {"deny", read_access},       {"upstream", read_upstream},
-             {"timeouts", read_timeouts}, {"proxy", ignore /* read where hops name them */}};
+} kinds[] = {{"listen", read_listen},
+             {"allow", read_access},
+             {"deny", read_access},
+             {"limit", read_limit},
+             {"upstream", read_upstream},
+             {"timeouts", read_timeouts},
+             {"proxy", ignore /* read where hops name them */}};
 
 static int read_section(struct vd_conf_daemon *c, struct vd_conf_file *f,
                         const struct vd_conf_section *section)
@@ -361,6 +396,7 @@ static int read_options(struct vd_conf_daemon *c, struct vd_conf_file *f)
     if (read_users_file(c, f) < 0 || read_user(c, f) < 0 ||
         vd_conf_file_number(f, f->root, "workers", 1, 1024, &c->workers) < 0 ||
         vd_conf_file_number(f, f->root, "sessions", 1, 10000000, &c->sessions_max) < 0 ||
+        vd_conf_file_number(f, f->root, "handshakes", 1, 10000000, &c->handshakes_max) < 0 ||
         vd_conf_file_number(f, f->root, "mark", 1, UINT32_MAX, &c->mark) < 0 ||
         vd_conf_file_choice(f, f->root, "log_format", vd_conf_log_formats, &format) < 0 ||
         vd_conf_file_choice(f, f->root, "udp_filter", vd_conf_udp_filters, &filter) < 0)
@@ -428,6 +464,9 @@ void vd_conf_daemon_free(struct vd_conf_daemon *c)
     }
     for (size_t i = 0; i < c->access_count; i++)
         free_access(&c->access[i]);
+    for (size_t i = 0; i < c->limit_count; i++)
+        free_access(&c->limits[i].who);
+    free(c->limits);
     free(c->listens);
     free(c->users);
     free(c->access);

@@ -77,6 +77,16 @@ struct vd_conf_access {
     size_t user_count;
 };
 
+/* What somebody may have; each limit that fits holds. */
+enum vd_limit_per { VD_PER_CLIENT, VD_PER_USER, VD_PER_SESSION, VD_PER_ALL };
+struct vd_conf_limit {
+    struct vd_conf_access who; /* its title, and `from` and `users`: whom it is about */
+    enum vd_limit_per per;     /* who counts together: an address (IPv6: /64), a user, or all */
+    uint32_t sessions;         /* at a time; 0: no limit, here and below */
+    uint32_t fresh, fresh_ms;  /* so many new ones in so many milliseconds */
+    uint64_t rate;             /* bytes for each second, both ways together */
+};
+
 struct vd_conf_daemon {
     struct vd_conf_listener *listens;
     size_t listen_count;
@@ -84,20 +94,25 @@ struct vd_conf_daemon {
     size_t user_count;
     struct vd_conf_access *access; /* in order, first match counts */
     size_t access_count;
+    struct vd_conf_limit *limits;
+    size_t limit_count;
     struct vd_conf_chain upstream;           /* hop_count 0: direct */
     enum vd_proxyline_version upstream_line; /* what the first hop is sent first */
     bool log_json;
     enum vd_udp_filter udp_filter;
-    unsigned workers;        /* 0: one per core */
-    uint32_t handshake_ms;   /* until the request is whole; default 10 s */
-    uint32_t connect_ms;     /* resolve, dial and upstream; default 30 s */
-    uint32_t bind_ms;        /* BIND, until the peer comes; default 120 s */
-    uint32_t idle_ms;        /* tunnel without data; default 3600 s */
-    uint32_t half_closed_ms; /* one direction ended; default 300 s */
-    uint32_t drain_ms;       /* SIGTERM; default 30 s */
-    uint32_t sessions_max;   /* in all; 0: as many as descriptors allow */
-    char *run_as;            /* the user of the workers; NULL: who starts it */
-    uint32_t mark;           /* SO_MARK of connections to targets and hops; 0: none */
+    unsigned workers;               /* 0: one per core */
+    uint32_t handshake_ms;          /* until the request is whole; default 10 s */
+    uint32_t connect_ms;            /* resolve, dial and upstream; default 30 s */
+    uint32_t bind_ms;               /* BIND, until the peer comes; default 120 s */
+    uint32_t idle_ms;               /* tunnel without data; default 3600 s */
+    uint32_t half_closed_ms;        /* one direction ended; default 300 s */
+    uint32_t drain_ms;              /* SIGTERM; default 30 s */
+    uint32_t sessions_max;          /* in all; 0: as many as descriptors allow */
+    uint32_t handshakes_max;        /* that are not over, in all; 0: no limit */
+    struct vd_conf_listener *admin; /* at, unix_path; NULL: none */
+    char *admin_login;              /* NAME:HASH, of crypt(3); NULL: none is asked for */
+    char *run_as;                   /* the user of the workers; NULL: who starts it */
+    uint32_t mark;                  /* SO_MARK of connections to targets and hops; 0: none */
 };
 
 void vd_conf_daemon_init(struct vd_conf_daemon *c);
@@ -121,11 +136,22 @@ int vd_conf_daemon_add_user(struct vd_conf_daemon *c, const char *name_password,
 int vd_conf_daemon_add_users(struct vd_conf_daemon *c, const char *path, char **error);
 int vd_conf_daemon_add_access(struct vd_conf_daemon *c, enum vd_access verdict, const char *rule,
                               char **error);
+/* A row of words KEY=VALUE; the keys are those of a section `limit`. */
+int vd_conf_daemon_add_limit(struct vd_conf_daemon *c, const char *text, char **error);
 int vd_conf_daemon_add_hop(struct vd_conf_daemon *c, const char *url, char **error);
 
 /* A rule behind the others, which may move, that matches everything so far; NULL: no memory. */
 struct vd_conf_access *vd_conf_daemon_new_access(struct vd_conf_daemon *c, enum vd_access verdict,
                                                  const char *title);
+struct vd_conf_limit *vd_conf_daemon_new_limit(struct vd_conf_daemon *c, const char *title);
+/* One value of a key; of `from` and `users` one more. */
+int vd_conf_limit_set(struct vd_conf_limit *limit, const char *key, const char *value,
+                      char **error);
+/* Whether what was set goes together. */
+int vd_conf_limit_check(const struct vd_conf_limit *limit, char **error);
+/* One value of from, to, commands or users. */
+int vd_conf_access_add(struct vd_conf_access *access, const char *key, const char *value,
+                       char **error);
 /* Words of the lists `commands` and `users`. */
 int vd_conf_access_add_command(struct vd_conf_access *access, const char *text, char **error);
 int vd_conf_access_add_user(struct vd_conf_access *access, const char *name, char **error);

@@ -297,9 +297,8 @@ static int add_pattern(struct vd_pattern **patterns, size_t *count, const char *
     return 0;
 }
 
-/* One value of KEY=VALUE. */
-static int add_value(struct vd_conf_access *access, const char *key, const char *value,
-                     char **error)
+int vd_conf_access_add(struct vd_conf_access *access, const char *key, const char *value,
+                       char **error)
 {
     if (!strcmp(key, "from"))
         return add_pattern(&access->from, &access->from_count, value, error);
@@ -329,7 +328,7 @@ static int add_word(struct vd_conf_access *access, char *word, char **error)
     if (!*rest)
         return vd_conf_wrong(error, "nothing behind `%s=`; allowed: VALUE[,VALUE...]", key);
     while ((value = strsep(&rest, ",")))
-        if (add_value(access, key, value, error) < 0)
+        if (vd_conf_access_add(access, key, value, error) < 0)
             return -1;
     return 0;
 }

@@ -15,6 +15,8 @@ struct access {
     time_t own_read_s;
 };
 
+static const char *why = ""; /* for access_why */
+
 enum match { MATCH_NO, MATCH_YES, MATCH_NAMED, MATCH_BY_ADDRESS };
 
 /* Everything a rule may look at: `address` is NULL before the lookup. */
@@ -41,6 +43,14 @@ void access_free(struct access *access)
 }
 
 /* --- rules --- */
+
+static struct view view_of(const struct access_query *q, const struct vd_endpoint *address)
+{
+    struct view v = {.q = q, .address = address};
+    struct vd_ip ip = net_addr_ip(q->client);
+    vd_endpoint_set_ip(&v.from, &ip, net_addr_port(q->client));
+    return v;
+}
 
 static bool from_matches(const struct vd_conf_access *rule, const struct view *v)
 {
@@ -84,6 +94,23 @@ static bool others_match(const struct vd_conf_access *rule, const struct view *v
            from_matches(rule, v) && user_matches(rule, v->q);
 }
 
+bool access_is_about(const struct vd_conf_access *rule, const struct access_query *q)
+{
+    struct view v = view_of(q, NULL);
+    return from_matches(rule, &v) && user_matches(rule, q);
+}
+
+const char *access_why(void)
+{
+    return why;
+}
+
+static enum access_verdict refused_by(const char *title)
+{
+    why = title;
+    return ACCESS_NO;
+}
+
 static enum match rule_matches(const struct vd_conf_access *rule, const struct view *v)
 {
     return others_match(rule, v) ? to_matches(rule, v) : MATCH_NO;
@@ -106,9 +133,9 @@ static enum access_verdict judge(const struct access *access, const struct view 
         if (m == MATCH_BY_ADDRESS && rule->verdict == VD_DENY)
             continue;
         *named = m == MATCH_NAMED;
-        return rule->verdict == VD_ALLOW ? yes : ACCESS_NO;
+        return rule->verdict == VD_ALLOW ? yes : refused_by(rule->title);
     }
-    return access->has_allow ? ACCESS_NO : yes;
+    return access->has_allow ? refused_by("default") : yes;
 }
 
 /* --- the guard --- */
@@ -185,14 +212,6 @@ static bool is_local_name(const struct vd_endpoint *e)
 
 /* --- verdicts --- */
 
-static struct view view_of(const struct access_query *q, const struct vd_endpoint *address)
-{
-    struct view v = {.q = q, .address = address};
-    struct vd_ip ip = net_addr_ip(q->client);
-    vd_endpoint_set_ip(&v.from, &ip, net_addr_port(q->client));
-    return v;
-}
-
 static bool is_about_all(const struct vd_conf_access *rule)
 {
     bool all = rule->to_count == 0;
@@ -211,9 +230,9 @@ bool access_command(const struct access *access, const struct access_query *q)
         if (rule->verdict == VD_ALLOW)
             return true;
         if (is_about_all(rule))
-            return false;
+            return refused_by(rule->title) != ACCESS_NO;
     }
-    return !access->has_allow;
+    return !access->has_allow || refused_by("default") != ACCESS_NO;
 }
 
 enum access_verdict access_target(struct access *access, const struct access_query *q)
@@ -236,7 +255,7 @@ bool access_target_of_chain(struct access *access, const struct access_query *q)
     struct view v = view_of(q, NULL);
     if (judge(access, &v, true, &named) == ACCESS_NO)
         return false;
-    return named || is_trusted(q) || !is_local_name(q->target);
+    return named || is_trusted(q) || !is_local_name(q->target) || refused_by("guard") != ACCESS_NO;
 }
 
 bool access_rules(const struct access *access, const struct access_query *q)
@@ -256,5 +275,5 @@ bool access_address(struct access *access, const struct access_query *q, const s
     struct view v = view_of(q, &address);
     if (judge(access, &v, true, &named) == ACCESS_NO)
         return false;
-    return named || is_trusted(q) || !is_guarded(access, ip);
+    return named || is_trusted(q) || !is_guarded(access, ip) || refused_by("guard") != ACCESS_NO;
 }

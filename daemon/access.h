@@ -33,6 +33,11 @@ struct access;
 struct access *access_new(const struct vd_conf_daemon *conf);
 void access_free(struct access *access);
 
+/* Whether the rule's `from` and `users` fit. */
+bool access_is_about(const struct vd_conf_access *rule, const struct access_query *q);
+/* What said no when something was last refused: the title of a rule, or "guard", or "default" where
+ * no rule allows it. */
+const char *access_why(void);
 /* Whether the client may use q->command at all, for some target; q->target is not looked at. */
 bool access_command(const struct access *access, const struct access_query *q);
 /* What can be said before a lookup. ACCESS_BY_ADDRESS (names only): the final address decides. */

@@ -27,6 +27,7 @@ static int for_client(const struct dial *d, int err)
     case VD_ERR_TOO_LONG:
     case VD_ERR_NAME_FORM:
     case VD_ERR_UNSUPPORTED:
+    case VD_ERR_LIMIT:
     case VD_ERR_SPACE:
         return VD_ERR_FAILED;
     case VD_OK:

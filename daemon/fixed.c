@@ -109,6 +109,8 @@ void fixed_start(struct session *s)
     struct vd_endpoint target = {.port = 0};
     int err = target_of(s, &target);
     vd_accept_fixed(&s->setup->accept, &target);
+    if (err == VD_ERR_DENIED)
+        s->setup->rule = "loop";
     if (err != VD_OK)
         handshake_refuse_request(s, err);
     else

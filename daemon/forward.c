@@ -182,7 +182,7 @@ enum forward_turn forward_repeat(struct session *s)
 /* What was received is not enough: is there more? Epoll does not tell twice. */
 enum forward_turn forward_more(struct session *s, enum relay_side from)
 {
-    return session_leg(s, from)->readable ? FORWARD_ON : FORWARD_STOP;
+    return session_leg(s, from)->readable && !s->relay.flow[from].waits ? FORWARD_ON : FORWARD_STOP;
 }
 
 /* Writes what is there of a body in its new framing. 1: it is whole; 0; or -1. */

@@ -11,14 +11,18 @@ static size_t receive(struct session *s, enum relay_side from, uint8_t *to)
 {
     struct relay_leg *leg = session_leg(s, from);
     struct relay_flow *counts = &s->relay.flow[from];
-    ssize_t n = recv(leg->io.fd, to, FORWARD_READ, 0);
+    size_t room = relay_room(&s->relay, from, FORWARD_READ);
+    if (room == 0)
+        return 0;
+    ssize_t n = recv(leg->io.fd, to, room, 0);
     if (n <= 0) {
         leg->readable = false;
         forward_flow(s, from)->eof = n == 0 || errno != EAGAIN;
         leg->broken |= n < 0 ? errno != EAGAIN : tls_is_cut(leg->tls);
         return 0;
     }
-    leg->readable = n == FORWARD_READ || leg->ended || leg->urgent;
+    relay_used(&s->relay, from, (size_t)n);
+    leg->readable = n == (ssize_t)room || leg->ended || leg->urgent;
     counts->bytes += (uint64_t)n;
     counts->last_ms = s->worker->loop.now_ms;
     return (size_t)n;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "daemon/limit.h"
 #include "daemon/log.h"
 #include "daemon/session_state.h"
 #include "proto/err.h"
@@ -62,6 +63,7 @@ void handshake_refuse(struct session *s)
     bind_stop(s);
     s->state = SESSION_REFUSED;
     s->drained = 0;
+    limit_shaken(s);
     if (vd_accept_pending(&s->setup->accept, &byte, 1) == 0) {
         if (fixed_is(s))
             relay_close(&s->relay, RELAY_CLIENT, TLS_BY_RESET);
@@ -74,6 +76,8 @@ void handshake_refuse(struct session *s)
 
 void handshake_refuse_request(struct session *s, int err)
 {
+    if (err == VD_ERR_DENIED)
+        limit_note_rule(s, s->setup->rule ? s->setup->rule : access_why());
     vd_accept_reply(&s->setup->accept, err, NULL);
     handshake_refuse(s);
 }
@@ -112,6 +116,8 @@ static void on_dialed(struct dial *dial, int err)
     struct session_setup *setup = loop_owner(dial, struct session_setup, dial);
     struct session *s = setup->session;
     struct vd_endpoint bound = dial->bound;
+    if (err == VD_ERR_DENIED && !setup->rule)
+        setup->rule = dial->chained ? "upstream" : "network";
     if (err != VD_OK) {
         if (!fixed_retry(s))
             handshake_refuse_request(s, err);
@@ -150,9 +156,10 @@ static bool may_reach(struct dial *dial, const struct vd_ip *ip)
 {
     struct session *s = loop_owner(dial, struct session_setup, dial)->session;
     struct access_query q = handshake_query(s);
-    if (fixed_is_forward(s))
+    if (fixed_is_forward(s) || access_address(s->worker->access, &q, ip))
         return true;
-    return access_address(s->worker->access, &q, ip);
+    s->setup->rule = access_why();
+    return false;
 }
 
 static bool is_allowed(const struct session *s)
@@ -216,8 +223,12 @@ static void start_connect(struct session *s)
 
 void handshake_request(struct session *s)
 {
+    limit_shaken(s);
     s->command = s->setup->accept.command;
-    if (s->command == VD_CONNECT)
+    int err = limit_enter(s);
+    if (err != VD_OK)
+        handshake_refuse_request(s, err);
+    else if (s->command == VD_CONNECT)
         start_connect(s);
     else if (s->command == VD_BIND && s->setup->dial.chained)
         bind_chain_start(s);
@@ -367,7 +378,8 @@ void handshake_set_up(struct session *s, unsigned offers)
     struct session_setup *setup = s->setup;
     setup->session = s;
     setup->at = setup->len = 0;
-    setup->line_due = setup->tls_due = setup->tls_unserved = false;
+    setup->line_due = setup->tls_due = setup->tls_unserved = setup->shaking = false;
+    setup->rule = NULL;
     memset(&setup->login, 0, sizeof setup->login);
     vd_accept_start(&setup->accept, offers);
     memset(&setup->bind, 0, sizeof setup->bind);

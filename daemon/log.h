@@ -20,12 +20,16 @@
  *     reset-by-target      the other way round
  *     client-gone          the client left before its request was answered
  *     handshake-timeout    no whole request within handshake_ms
+ *     handshake-crowded    the oldest handshake, when there were more than are allowed
  *     idle-timeout, half-closed-timeout
  *     bad-proxy-line       something else came where the PROXY protocol was awaited
+ *     user-removed         a reload found its user gone, or with another password
  *     drained              cut at the end of a drain
  *     failed               the worker could not go on with it (memory, descriptors)
  *     refused              an answer other than success was given: `error` says which, in the
- *                          words of RFC 9209, and `said`, if it stands there, what a hop said
+ *                          words of RFC 9209, `said`, if it stands there, what a hop said, and
+ *                          `rule` which rule of the configuration did not allow it: its title, or
+ *                          "default" (no rule allows it), "guard", "loop", "network", "upstream"
  *
  * With command=associate the keys datagrams_up, datagrams_down and dropped follow `time`, and `out`
  * is the address towards the targets; with command=bind `out` is where it listened.
@@ -46,6 +50,12 @@
  *
  * stands for each wrong login, whatever -q says, and is the line for fail2ban. A password is never
  * written.
+ *
+ *     viaductd: limit refused client=192.0.2.7:50000 user=- protocol=SOCKS5 limit=crowd
+ *         what=sessions time=...                                                (all on one line)
+ *
+ * stands in the same way for each session beyond a limit: `what` is sessions, new, or table where
+ * nothing more can be counted.
  *
  * Lines are collected and written once per turn of the loop, whole lines at a time, and without
  * ever waiting: what a full pipe does not take is counted and told later.

@@ -11,7 +11,7 @@
 #define DEFAULT_CONFIG "/etc/viaduct/viaductd.conf"
 
 enum { WORKERS_MAX = 1024 };
-enum { USERS = 256, DENY, CHECK_CONFIG, PRINT_CONFIG, LOG_FORMAT, TLS_CERT, TLS_KEY, ADMIN };
+enum { USERS = 256, DENY, LIMIT, CHECK_CONFIG, PRINT_CONFIG, LOG_FORMAT, TLS_CERT, TLS_KEY, ADMIN };
 
 static const char usage[] =
     "Usage: viaductd [OPTIONS]\n"
@@ -28,6 +28,8 @@ static const char usage[] =
     "      --users FILE         lines NAME:HASH, of crypt(3)\n"
     "  -a, --allow RULE         [from=]PATTERN,... to=PATTERN,... commands=... users=NAME,...\n"
     "      --deny RULE          the same; the first rule that matches counts\n"
+    "      --limit LIMIT        per=client|user|session|all sessions=N new=N/s rate=BYTES\n"
+    "                           from=PATTERN,... users=NAME,...; each that fits holds\n"
     "  -f, --config FILE        instead of $VIADUCTD_CONF or " DEFAULT_CONFIG "\n"
     "      --check-config       read the configuration, say what is wrong with it, and end\n"
     "      --print-config       print the effective configuration and end\n"
@@ -46,6 +48,7 @@ static const struct option long_options[] = {{"listen", required_argument, NULL,
                                              {"users", required_argument, NULL, USERS},
                                              {"allow", required_argument, NULL, 'a'},
                                              {"deny", required_argument, NULL, DENY},
+                                             {"limit", required_argument, NULL, LIMIT},
                                              {"config", required_argument, NULL, 'f'},
                                              {"check-config", no_argument, NULL, CHECK_CONFIG},
                                              {"print-config", no_argument, NULL, PRINT_CONFIG},
@@ -157,6 +160,8 @@ static int add_to_list(struct vd_conf_daemon *c, int option)
         return vd_conf_daemon_add_access(c, VD_ALLOW, optarg, &error) == 0
                    ? 0
                    : complain_of("--allow", error);
+    case LIMIT:
+        return vd_conf_daemon_add_limit(c, optarg, &error) == 0 ? 0 : complain_of("--limit", error);
     default:
         return vd_conf_daemon_add_access(c, VD_DENY, optarg, &error) == 0
                    ? 0
@@ -201,6 +206,7 @@ static int read_option(struct options *o, struct given *g, int option, char **ar
     case 'a':
     case USERS:
     case DENY:
+    case LIMIT:
         return add_to_list(&o->conf, option);
     case 'f':
         g->config = optarg;

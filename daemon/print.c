@@ -110,6 +110,17 @@ static void print_patterns(FILE *to, const char *key, const struct vd_pattern *p
     fputs("} ", to);
 }
 
+static void print_names(FILE *to, const char *key, char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0)
+            fprintf(to, " %s = {", key);
+        fputs(i > 0 ? ", " : "", to);
+        quoted(to, names[i], strlen(names[i]));
+    }
+    fputs(count > 0 ? "}" : "", to);
+}
+
 static void print_commands(FILE *to, unsigned commands)
 {
     static const char *const names[] = {
@@ -135,11 +146,32 @@ static void print_access(FILE *to, const struct vd_conf_daemon *c)
         print_patterns(to, "from", rule->from, rule->from_count);
         print_patterns(to, "to", rule->to, rule->to_count);
         print_commands(to, rule->commands);
-        for (size_t k = 0; k < rule->user_count; k++) {
-            fputs(k == 0 ? " users = {" : ", ", to);
-            quoted(to, rule->users[k], strlen(rule->users[k]));
-        }
-        fputs(rule->user_count > 0 ? "} }\n" : " }\n", to);
+        print_names(to, "users", rule->users, rule->user_count);
+        fputs(" }\n", to);
+    }
+}
+
+static void print_limits(FILE *to, const struct vd_conf_daemon *c)
+{
+    static const char *const pers[] = {[VD_PER_CLIENT] = "client",
+                                       [VD_PER_USER] = "user",
+                                       [VD_PER_SESSION] = "session",
+                                       [VD_PER_ALL] = "all"};
+    for (size_t i = 0; i < c->limit_count; i++) {
+        const struct vd_conf_limit *limit = &c->limits[i];
+        fprintf(to, "limit l%zu { per = \"%s\"", i + 1, pers[limit->per]);
+        if (limit->sessions)
+            fprintf(to, " sessions = %u", limit->sessions);
+        if (limit->fresh)
+            fprintf(to, " new = \"%u/%s\"", limit->fresh,
+                    limit->fresh_ms == 1000    ? "s"
+                    : limit->fresh_ms == 60000 ? "min"
+                                               : "h");
+        if (limit->rate)
+            fprintf(to, " rate = \"%llu\"", (unsigned long long)limit->rate);
+        print_patterns(to, "from", limit->who.from, limit->who.from_count);
+        print_names(to, "users", limit->who.users, limit->who.user_count);
+        fputs(" }\n", to);
     }
 }
 
@@ -175,6 +207,7 @@ int print_config(FILE *to, const struct vd_conf_daemon *c)
         print_listen(to, &c->listens[i], i + 1);
     print_users(to, c);
     print_access(to, c);
+    print_limits(to, c);
     print_upstream(to, c);
     fputs("timeouts {", to);
     print_seconds(to, "handshake", c->handshake_ms);
@@ -186,6 +219,8 @@ int print_config(FILE *to, const struct vd_conf_daemon *c)
     fprintf(to, " }\nworkers = %u\n", c->workers);
     if (c->sessions_max > 0)
         fprintf(to, "sessions = %u\n", c->sessions_max);
+    if (c->handshakes_max > 0)
+        fprintf(to, "handshakes = %u\n", c->handshakes_max);
     if (c->run_as) {
         fputs("user = ", to);
         quoted(to, c->run_as, strlen(c->run_as));

@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/limit.h"
 #include "daemon/net.h"
 
 enum {
@@ -247,35 +248,45 @@ static void came_short(struct relay_flow *f, struct relay_leg *from)
         from->readable = false;
 }
 
-static enum step carry_buffer(struct relay_pool *pool, struct relay_flow *f, struct relay_leg *from,
-                              struct relay_leg *to)
+static enum step carry_buffer(struct relay *r, enum relay_side side)
 {
-    ssize_t n = recv(from->io.fd, pool->buffer, RELAY_BUFFER, 0);
+    struct relay_flow *f = &r->flow[side];
+    struct relay_leg *from = &r->leg[side];
+    size_t room = relay_room(r, side, RELAY_BUFFER);
+    if (room == 0)
+        return STEP_STOP;
+    ssize_t n = recv(from->io.fd, r->pool->buffer, room, 0);
     if (n < 0)
         return receive_failed(from);
     if (n == 0)
         return came_to_end(f, from);
-    if (n < RELAY_BUFFER)
+    if (n < (ssize_t)room)
         came_short(f, from);
-    count(pool, f, (size_t)n);
-    enum step step = send_fresh(f, to, pool->buffer, (size_t)n);
+    count(r->pool, f, (size_t)n);
+    relay_used(r, side, (size_t)n);
+    enum step step = send_fresh(f, &r->leg[!side], r->pool->buffer, (size_t)n);
     if (step == STEP_ON && f->streak > STREAK_MIN)
-        start_streaming(pool, f);
+        start_streaming(r->pool, f);
     return step;
 }
 
-static enum step carry_pipe(struct relay_pool *pool, struct relay_flow *f, struct relay_leg *from,
-                            struct relay_leg *to)
+static enum step carry_pipe(struct relay *r, enum relay_side side)
 {
-    ssize_t n = splice(from->io.fd, NULL, f->pipe->in, NULL, f->pipe->size,
-                       SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    struct relay_flow *f = &r->flow[side];
+    struct relay_leg *from = &r->leg[side];
+    size_t room = relay_room(r, side, f->pipe->size);
+    if (room == 0)
+        return STEP_STOP;
+    ssize_t n =
+        splice(from->io.fd, NULL, f->pipe->in, NULL, room, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n < 0)
         return receive_failed(from);
     if (n == 0)
         return came_to_end(f, from);
-    count(pool, f, (size_t)n);
+    count(r->pool, f, (size_t)n);
+    relay_used(r, side, (size_t)n);
     f->piped = (uint32_t)n;
-    return send_piped(f, to);
+    return send_piped(f, &r->leg[!side]);
 }
 
 /* --- a flow --- */
@@ -305,7 +316,7 @@ static enum step step_flow(struct relay *r, enum relay_side side)
     }
     if (!from->readable)
         return STEP_STOP;
-    return f->pipe ? carry_pipe(r->pool, f, from, to) : carry_buffer(r->pool, f, from, to);
+    return f->pipe ? carry_pipe(r, side) : carry_buffer(r, side);
 }
 
 static bool may_step(const struct relay *r, enum relay_side side)
@@ -313,7 +324,7 @@ static bool may_step(const struct relay *r, enum relay_side side)
     const struct relay_flow *f = &r->flow[side];
     if (f->shut || !r->leg[!side].writable)
         return false;
-    return f->held || f->piped || f->eof || r->leg[side].readable;
+    return f->held || f->piped || f->eof || (r->leg[side].readable && !f->waits);
 }
 
 static enum relay_result result_of(enum step step, enum relay_side side)
@@ -401,6 +412,27 @@ enum relay_result relay_go_on(struct relay *r)
     if (broke_after_eof(r, RELAY_CLIENT))
         return RELAY_RESET_BY_CLIENT;
     return broke_after_eof(r, RELAY_TARGET) ? RELAY_RESET_BY_TARGET : RELAY_GOES_ON;
+}
+
+size_t relay_room(struct relay *r, enum relay_side side, size_t most)
+{
+    if (!r->limit)
+        return most;
+    size_t room = limit_room(r->limit, side);
+    r->flow[side].waits = room == 0;
+    return room < most ? room : most;
+}
+
+void relay_used(struct relay *r, enum relay_side side, size_t n)
+{
+    if (r->limit)
+        rate_used(&r->limit->rate, side, n);
+}
+
+void relay_wake(struct relay *r)
+{
+    r->flow[RELAY_CLIENT].waits = r->flow[RELAY_TARGET].waits = false;
+    loop_later(r->pool->loop, &r->task);
 }
 
 int64_t relay_last_ms(const struct relay *r)

@@ -58,13 +58,17 @@ struct relay_flow {
     uint32_t streak; /* bytes since the last pause */
     uint32_t piped;  /* bytes in the pipe */
     bool eof, shut;  /* nothing more comes; and that was passed on */
+    bool waits;      /* for relay_wake: nothing may be received before */
     struct relay_pipe *pipe;
     struct relay_flow *next, **link; /* in pool->streaming while it has a pipe */
     int64_t last_ms;                 /* of data */
 };
 
+struct limit_hold;
+
 struct relay {
     struct relay_pool *pool;
+    struct limit_hold *limit; /* of bytes for each second; NULL: none */
     struct relay_leg leg[2];
     struct relay_flow flow[2];
     struct loop_task task; /* run: by the owner; it calls relay_go_on */
@@ -83,6 +87,12 @@ void relay_note(struct relay *r, enum relay_side side, uint32_t events);
 int relay_hold(struct relay *r, enum relay_side side, const uint8_t *data, size_t len);
 /* Carries what can be carried. When a side has more than its share, the rest is done by r->task. */
 enum relay_result relay_go_on(struct relay *r);
+/* How many bytes the limit lets through now, at most `most`; 0: flow[side].waits from now on. */
+size_t relay_room(struct relay *r, enum relay_side side, size_t most);
+/* So many of them came. */
+void relay_used(struct relay *r, enum relay_side side, size_t n);
+/* What waits for the limit goes on, by r->task. */
+void relay_wake(struct relay *r);
 /* When data was last seen, either way. */
 int64_t relay_last_ms(const struct relay *r);
 /* One direction has ended. */

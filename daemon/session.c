@@ -51,14 +51,14 @@
 #include <unistd.h>
 
 #include "daemon/associate.h"
+#include "daemon/limit.h"
 #include "daemon/session_state.h"
 
 enum {
     RESETTING_MS = 20,
     RESETTING_TRIES = 50,
     FREE_SESSIONS = 256, /* kept of each kind */
-    FREE_SETUPS = 128,
-    TIMERS = 1 + DIAL_TIMERS
+    FREE_SETUPS = 128
 };
 
 static void relay_on(struct session *s);
@@ -90,6 +90,7 @@ void session_free_setup(struct session *s)
     struct session_setup *setup = s->setup;
     if (!setup)
         return;
+    limit_shaken(s);
     login_stop(w->login, &setup->login);
     dial_stop(&setup->dial);
     bind_stop(s);
@@ -185,6 +186,7 @@ void session_close(struct session *s)
     udp_stop(s);
     forward_stop(s);
     fixed_stop(s);
+    limit_leave(s);
     loop_timer_stop(&w->loop, &s->timer);
     relay_close(&s->relay, RELAY_CLIENT, TLS_IN_ORDER);
     relay_close(&s->relay, RELAY_TARGET, TLS_IN_ORDER);
@@ -413,6 +415,12 @@ static void set_up(struct session *s, const struct listener *from)
     s->setup->tls_due = from->tls != NULL;
 }
 
+int session_reserve_timers(struct worker *w)
+{
+    size_t sessions = w->session_count + 1;
+    return loop_reserve(&w->loop, sessions * SESSION_TIMERS + w->more_timers + 16);
+}
+
 static void enlist(struct session *s)
 {
     struct worker *w = s->worker;
@@ -423,11 +431,6 @@ static void enlist(struct session *s)
     w->sessions = s;
     w->session_count++;
     shared_add(&w->counts->accepted, 1);
-}
-
-int session_reserve_timers(struct worker *w)
-{
-    return loop_reserve(&w->loop, (w->session_count + 1) * TIMERS + w->more_timers + 16);
 }
 
 void session_new(struct listener *from, int fd, const struct net_addr *client)
@@ -450,6 +453,7 @@ void session_new(struct listener *from, int fd, const struct net_addr *client)
     s->relay.leg[RELAY_CLIENT].io = (struct loop_io){.fd = fd, .ready = on_client};
     set_up(s, from);
     enlist(s);
+    limit_shake(s);
     loop_timer_in(&w->loop, &s->timer, w->conf->handshake_ms);
     if (loop_watch(&w->loop, &s->relay.leg[RELAY_CLIENT].io, dial_events) != 0)
         session_end(s, "failed");

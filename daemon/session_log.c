@@ -142,6 +142,8 @@ void session_log_end(struct session *s, const char *end, const char *error)
         log_word("error", error);
     if (error && s->setup && s->setup->dial.said_len > 0)
         log_text("said", s->setup->dial.said, s->setup->dial.said_len);
+    if (error && s->setup && s->setup->rule)
+        log_text("rule", s->setup->rule, strlen(s->setup->rule));
     log_tls(s, error == NULL);
     log_word("end", end);
     log_end();

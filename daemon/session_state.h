@@ -7,6 +7,7 @@
 #include "daemon/session.h"
 #include "proto/accept.h"
 
+enum { SESSION_TIMERS = 1 + DIAL_TIMERS };
 enum { SESSION_INPUT = 2048 }; /* no message of a client is longer; the rest stays in the kernel */
 
 enum session_state {
@@ -37,6 +38,7 @@ struct session_bind {
 /* What only the time until the tunnel stands needs. */
 struct session_setup {
     struct session_setup *next;
+    struct session_setup *older, *newer; /* of handshakes under way, while `shaking` */
     struct session *session;
     struct vd_accept accept;
     struct login_wait login;
@@ -44,6 +46,8 @@ struct session_setup {
     struct session_bind bind;
     uint64_t tried;        /* forward://: the targets that were, as bits */
     const char *unix_path; /* of the target, where it has one */
+    bool shaking;          /* the request has not come yet */
+    const char *rule;      /* that refused it */
     bool line_due;         /* the listener's PROXY line has not come yet */
     bool tls_due;          /* and behind it the byte that decides about TLS */
     bool tls_unserved;     /* it said TLS, and there is no certificate */
@@ -73,6 +77,7 @@ struct session {
     struct net_addr client, local, out, peer;
     struct associate *udp;   /* in SESSION_UDP, or about to be */
     uint8_t udp_timers;      /* of worker->more_timers */
+    struct limit_hold *hold; /* NULL: nothing is limited or counted */
     struct forward *forward; /* from the first request that is forwarded on */
 };
 

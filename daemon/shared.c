@@ -1,7 +1,7 @@
 /*
  * The mapping is as long as it can ever get, but memory is taken by the page, when it is touched.
  *
- *     head | workers | hops | cells of the hops: a row for each, a column for each slot
+ *     head | workers | hops | cells of the hops: a row for each, a column for each slot | table
  *
  * A slot goes through
  *
@@ -16,7 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 
+#include "daemon/shared_table.h"
 #include "proto/err.h"
 
 enum { SPARE_SLOTS = 64, WORDS = sizeof(struct shared_counts) / sizeof(uint64_t) };
@@ -38,6 +40,8 @@ const char *const shared_ends[SHARED_ENDS] = {[SHARED_CLOSED] = "closed",
                                               [SHARED_HANDSHAKE_TIMEOUT] = "handshake-timeout",
                                               [SHARED_IDLE_TIMEOUT] = "idle-timeout",
                                               [SHARED_HALF_CLOSED_TIMEOUT] = "half-closed-timeout",
+                                              [SHARED_HANDSHAKE_CROWDED] = "handshake-crowded",
+                                              [SHARED_USER_REMOVED] = "user-removed",
                                               [SHARED_BAD_PROXY_LINE] = "bad-proxy-line",
                                               [SHARED_DRAINED] = "drained",
                                               [SHARED_FAILED] = "failed",
@@ -62,8 +66,9 @@ int shared_init(struct shared *sh, unsigned workers)
     size_t slot = rounded(slots * sizeof(struct shared_worker));
     size_t hops = rounded(SHARED_HOPS * sizeof(struct shared_hop));
     size_t cells = rounded((SHARED_HOPS + 1) * slots * sizeof(uint32_t));
-    char *at = mmap(NULL, head + slot + hops + cells, PROT_READ | PROT_WRITE,
-                    MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    size_t all = head + slot + hops + cells + shared_table_size(slots);
+    char *at =
+        mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED)
         return -1;
     *sh = (struct shared){.slots = slots,
@@ -72,8 +77,9 @@ int shared_init(struct shared *sh, unsigned workers)
                           .workers = (void *)(at + head),
                           .hops = (void *)(at + head + slot),
                           .hop_cells = (void *)(at + head + slot + hops),
-                          .size = head + slot + hops + cells};
-    return 0;
+                          .table = at + head + slot + hops + cells,
+                          .size = all};
+    return getrandom(sh->secret, sizeof sh->secret, 0) == sizeof sh->secret ? 0 : -1;
 }
 
 void shared_free(struct shared *sh)
@@ -99,7 +105,7 @@ int shared_take_slot(struct shared *sh)
 }
 
 /* Slots are taken from the first on. */
-static unsigned used(const struct shared *sh)
+unsigned shared_used(const struct shared *sh)
 {
     uint32_t count = __atomic_load_n(&sh->head->used, __ATOMIC_SEQ_CST);
     return count < sh->slots ? count : sh->slots;
@@ -135,6 +141,7 @@ void shared_clear_slot(struct shared *sh, int slot)
     for (size_t i = 0; i <= SHARED_HOPS; i++)
         if (i == SHARED_HOPS || sh->hops[i].key != 0)
             shared_set(&sh->hop_cells[i * sh->slots + (unsigned)slot], 0);
+    shared_table_clear(sh, (unsigned)slot);
     memset(w, 0, sizeof *w);
     __atomic_add_fetch(folding, 1, __ATOMIC_SEQ_CST);
 }
@@ -157,7 +164,7 @@ uint32_t shared_generation(const struct shared *sh)
 uint32_t shared_total(const struct shared *sh, const uint32_t *one)
 {
     uint32_t total = 0;
-    for (unsigned i = used(sh); i > 0; i--) {
+    for (unsigned i = shared_used(sh); i > 0; i--) {
         total += __atomic_load_n(one, __ATOMIC_SEQ_CST);
         one = (const uint32_t *)(const void *)((const char *)one + sizeof *sh->workers);
     }
@@ -293,7 +300,7 @@ uint32_t shared_hop_sessions(const struct shared *sh, const struct shared_hop *h
 {
     const uint32_t *cell = cell_of(sh, hop, 0);
     uint32_t total = 0;
-    for (unsigned i = used(sh); i > 0; i--)
+    for (unsigned i = shared_used(sh); i > 0; i--)
         total += __atomic_load_n(&cell[i - 1], __ATOMIC_RELAXED);
     return total;
 }
@@ -314,7 +321,7 @@ void shared_sums(const struct shared *sh, struct shared_counts *sums)
         before = __atomic_load_n(&sh->head->folding, __ATOMIC_SEQ_CST);
         memset(sums, 0, sizeof *sums);
         fold(sums, &sh->head->gone);
-        for (unsigned i = used(sh); i > 0; i--)
+        for (unsigned i = shared_used(sh); i > 0; i--)
             fold(sums, &sh->workers[i - 1].counts);
         after = __atomic_load_n(&sh->head->folding, __ATOMIC_SEQ_CST);
     } while (before != after || before % 2 == 1);

@@ -47,7 +47,9 @@ enum shared_end {
     SHARED_HANDSHAKE_TIMEOUT,
     SHARED_IDLE_TIMEOUT,
     SHARED_HALF_CLOSED_TIMEOUT,
+    SHARED_HANDSHAKE_CROWDED,
     SHARED_BAD_PROXY_LINE,
+    SHARED_USER_REMOVED,
     SHARED_DRAINED,
     SHARED_FAILED,
     SHARED_REFUSED,
@@ -111,6 +113,8 @@ struct shared {
     struct shared_worker *workers; /* `slots` of them */
     struct shared_hop *hops;       /* SHARED_HOPS */
     uint32_t *hop_cells;           /* SHARED_HOPS + 1 rows of `slots` */
+    void *table;                   /* shared_table.h */
+    uint64_t secret[3];            /* of its keys */
 };
 
 /* In the parent, once, for `workers` at a time and those that live on after reloads. 0, or -1 with
@@ -179,5 +183,7 @@ void shared_sums(const struct shared *sh, struct shared_counts *sums);
 /* What is open in all workers: *one is the field of shared->workers[0]. */
 uint32_t shared_total(const struct shared *sh, const uint32_t *one);
 uint32_t shared_generation(const struct shared *sh);
+/* No slot from this one on was ever taken. */
+unsigned shared_used(const struct shared *sh);
 
 #endif

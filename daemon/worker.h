@@ -32,8 +32,9 @@ struct worker {
 
     struct session *sessions; /* all that live */
     size_t session_count, session_max;
-    size_t session_peak;                   /* since memory was last given back */
-    struct session *free_sessions, *ended; /* `ended` is freed after the batch */
+    size_t session_peak;                                   /* since memory was last given back */
+    struct session_setup *shaking_oldest, *shaking_newest; /* limit.h */
+    struct session *free_sessions, *ended;                 /* `ended` is freed after the batch */
     struct session_setup *free_setups;
     unsigned free_session_count, free_setup_count;
 

@@ -59,6 +59,7 @@ struct vd_accept {
     uint8_t flags;            /* private to the codecs */
     uint8_t command;          /* enum vd_command */
     uint8_t reason;           /* enum vd_err of the pending refusal */
+    uint16_t retry_s;         /* HTTP: when to come again, told with a refusal; 0: not told */
     uint8_t user_len, password_len;
     char user[VD_LOGIN_MAX + 1];     /* SOCKS4: the USERID, cut at 255 */
     char password[VD_LOGIN_MAX + 1]; /* wiped by vd_accept_login */

@@ -310,6 +310,10 @@ static void write_refusal(const struct vd_accept *a, struct vd_out *out)
     write_error(a, out);
     if (status == 407)
         vd_out_text(out, "\r\nProxy-Authenticate: Basic realm=\"viaduct\"");
+    if (a->retry_s > 0) {
+        vd_out_text(out, "\r\nRetry-After: ");
+        vd_out_uint(out, a->retry_s);
+    }
     vd_out_text(out, "\r\n\r\n");
     if (!a->bodiless)
         vd_out_bytes(out, body.to, body.len);

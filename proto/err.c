@@ -43,6 +43,8 @@ static const struct row rows[VD_ERR_COUNT] = {
                        "failed without giving a reason"},
     [VD_ERR_BUSY] = {ECONNREFUSED, 1, 91, 503, "connection_limit_reached",
                      "is at one of its limits"},
+    [VD_ERR_LIMIT] = {EACCES, 2, 91, 429, "http_request_denied",
+                      "does not allow more connections for now"},
     [VD_ERR_UNREACHABLE] = {ENETUNREACH, 1, 91, 502, "destination_unavailable",
                             "cannot be reached"},
     [VD_ERR_CLOSED] = {ENETUNREACH, 1, 91, 502, "connection_terminated",

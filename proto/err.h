@@ -29,6 +29,7 @@ enum vd_err {
     VD_ERR_ADDRESS_TYPE, /* address type not supported */
     VD_ERR_FAILED,       /* general failure, no reason given */
     VD_ERR_BUSY,         /* the proxy is at one of its limits */
+    VD_ERR_LIMIT,        /* this client or user is at one of its limits */
     /* the hop itself */
     VD_ERR_UNREACHABLE, /* the hop cannot be reached */
     VD_ERR_CLOSED,      /* closed in the middle of the handshake */

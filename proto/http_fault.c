@@ -57,6 +57,8 @@ const char *vd_http_phrase(uint16_t status)
         return "Forbidden";
     case 407:
         return "Proxy Authentication Required";
+    case 429:
+        return "Too Many Requests";
     case 431:
         return "Request Header Fields Too Large";
     case 501:

@@ -14,7 +14,7 @@ _viaduct_value()
             compopt -o nospace 2>/dev/null
             ;;
         -f | --config | --log | --import | --users) COMPREPLY=($(compgen -f -- "$2")) ;;
-        -[cnbtluaw] | --workers | --chain | --pick | --bypass | --timeout | --listen | --user | --allow | --deny) COMPREPLY=() ;;
+        -[cnbtluaw] | --workers | --chain | --pick | --bypass | --timeout | --listen | --user | --allow | --deny | --limit) COMPREPLY=() ;;
         *) return 1 ;;
     esac
 }
@@ -64,7 +64,7 @@ _viaductd()
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()
     _viaduct_value "$before" "$word" && return
-    COMPREPLY=($(compgen -W '-l --listen -x --proxy -u --user --users -a --allow --deny -f --config
+    COMPREPLY=($(compgen -W '-l --listen -x --proxy -u --user --users -a --allow --deny --limit -f --config
         --check-config --print-config -w --workers -q --quiet -v --verbose --log-format
         --tls-cert --tls-key -V --version -h --help' -- "$word"))
 }

@@ -234,6 +234,31 @@ const struct conf_row conf_daemon_rows[] = {
     {"listen a { url = \"forward://h:1\" targets = {\"a:1\", \"[::1]:2\", \"unix:/x\"} balance = "
      "\"source\" send_proxy = \"v2\" check = 0.5 rise = 1 fall = 9 }",
      NULL},
+    {"limit a { sessions = 5 new = \"3/min\" rate = \"10M\" from = \"10.0.0.0/8\" users = {\"x\"} }"
+     "limit b { per = \"session\" rate = 2000 } limit c { per = \"all\" new = 7 } handshakes = 9",
+     NULL},
+    {"limit a {\n}", "x.conf:2: limit `a` limits nothing; allowed: sessions, new, rate"},
+    {"limit a {\n sessions = 0 }",
+     "x.conf:2: bad sessions `0`; allowed: a number from 1 to 10000000"},
+    {"limit a { new = \"3/day\" }",
+     "x.conf:1: bad new `3/day`; allowed: N, N/s, N/min or N/h, N from 1 to 10000000"},
+    {"limit a { new = \"/s\" }",
+     "x.conf:1: bad new `/s`; allowed: N, N/s, N/min or N/h, N from 1 to 10000000"},
+    {"limit a { rate = \"1MM\" }",
+     "x.conf:1: bad rate `1MM`; allowed: bytes for each second, with K, M or G, from 1K to 1000G"},
+    {"limit a { rate = 999 }",
+     "x.conf:1: bad rate `999`; allowed: bytes for each second, with K, M or G, from 1K to 1000G"},
+    {"limit a { rate = \"1001G\" }",
+     "x.conf:1: bad rate `1001G`; allowed: bytes for each second, with K, M or G, from 1K to "
+     "1000G"},
+    {"limit a { per = \"host\" rate = 5K }",
+     "x.conf:1: unknown per `host`; allowed: client, user, session, all"},
+    {"limit a { per = \"session\" sessions = 5 }",
+     "x.conf:1: limit `a` has no rate; allowed: rate, with per = \"session\""},
+    {"limit a { per = \"session\" rate = 5K new = 5 }",
+     "x.conf:1: limit `a` counts sessions per session; allowed: per client, user or all"},
+    {"limit a { users = {} new = 5 }",
+     "x.conf:1: empty list `users` in limit `a`; allowed: one value or more, or no `users` at all"},
     {"listen a { url = \"forward://h:1\" }",
      "x.conf:1: listen `a` has no targets; allowed: targets = {\"HOST:PORT\", \"unix:/PATH\"}"},
     {"listen a { url = \"forward://h:1\"\n targets = {\"a\"} }",
@@ -258,13 +283,15 @@ const struct conf_row conf_daemon_rows[] = {
      "x.conf:2: unknown proxy_protocol `v3`; allowed: none, v1, v2"},
     {"admin = \"127.0.0.1:9180\"",
      "x.conf:1: `admin` is not served by this version; allowed: listen, proxy, allow, deny, "
-     "upstream, timeouts, users, workers, sessions, log_format, udp_filter, mark, user"},
+     "limit, upstream, timeouts, users, workers, sessions, handshakes, log_format, udp_filter, "
+     "mark, user"},
     {"resolver = \"system\"",
      "x.conf:1: `resolver` is not served by this version; allowed: listen, proxy, allow, deny, "
-     "upstream, timeouts, users, workers, sessions, log_format, udp_filter, mark, user"},
-    {"lisen a { }",
-     "x.conf:1: unknown option `lisen`; allowed: listen, proxy, allow, deny, "
-     "upstream, timeouts, users, workers, sessions, log_format, udp_filter, mark, user"},
+     "limit, upstream, timeouts, users, workers, sessions, handshakes, log_format, udp_filter, "
+     "mark, user"},
+    {"lisen a { }", "x.conf:1: unknown option `lisen`; allowed: listen, proxy, allow, deny, "
+                    "limit, upstream, timeouts, users, workers, sessions, handshakes, log_format, "
+                    "udp_filter, mark, user"},
 
     {"allow a { from = {\"10.0.0.0/8\"} to = \"*:443\" commands = {\"connect\", \"bind\"} "
      "users = {\"alice\"} }\ndeny all { }",

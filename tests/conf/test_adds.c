@@ -11,7 +11,7 @@
     "HOST:PORT"
 
 static const struct row {
-    char kind; /* l: listen, u: user, a: allow, x: hop */
+    char kind; /* l: listen, u: user, a: allow, m: limit, x: hop */
     const char *text, *error;
 } rows[] = {
     {'l', "127.0.0.1:1080", NULL},
@@ -41,6 +41,11 @@ static const struct row {
     {'a', "to=1.2.3.4:99999",
      "bad pattern `1.2.3.4:99999`; allowed: an address, ADDRESS/BITS, a name, *.SUFFIX or *, each "
      "with an optional :PORT (IPv6 with a port in brackets)"},
+    {'m', "per=client sessions=5 new=10/s rate=1G from=10.0.0.0/8,::1 users=a,b", NULL},
+    {'m', "", "limit `` limits nothing; allowed: sessions, new, rate"},
+    {'m', "sessions", "bad part `sessions` of a limit; allowed: KEY=VALUE"},
+    {'m', "rate=", "nothing behind `rate=`; allowed: VALUE[,VALUE...]"},
+    {'m', "to=x", "unknown part `to` of a limit; allowed: per, sessions, new, rate, from, users"},
     {'x', "socks5h://a:b@h:1", NULL},
     {'x', "socks5h://a:b@h:x",
      "bad port in the proxy URL `socks5h://a:***@h:x`; allowed: 1 to "
@@ -56,6 +61,8 @@ static int add(struct vd_conf_daemon *c, const struct row *row, char **error)
         return vd_conf_daemon_add_user(c, row->text, error);
     case 'a':
         return vd_conf_daemon_add_access(c, VD_ALLOW, row->text, error);
+    case 'm':
+        return vd_conf_daemon_add_limit(c, row->text, error);
     default:
         return vd_conf_daemon_add_hop(c, row->text, error);
     }

@@ -13,7 +13,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from lib import daemon, hostile, netns, tap, world
-from lib.daemon import HOME, Daemon
+from lib.daemon import HOME, Daemon, listens, reload, rewrite
 from lib.visit import HTTP, SOCKS5, dial
 from lib.web import Client, Web, get
 from lib.world import PYTHON, wait_until
@@ -30,34 +30,6 @@ def echo(peer):
 def echoes(visit, data=b"hello"):
     visit.sock.sendall(data)
     tap.same(visit.read(len(data)), data, "echo")
-
-
-def rewrite(d, text):
-    with open(d.conf, "w", encoding="utf-8") as file:
-        file.write(text)
-
-
-def listens(pid):
-    """Whether a process has a socket that listens, by TCP."""
-    inodes = set()
-    for table in ("tcp", "tcp6"):
-        lines = [line.split() for line in netns.read(HOME, f"/proc/thread-self/net/{table}").splitlines()[1:]]
-        inodes |= {f"socket:[{fields[9]}]" for fields in lines if fields[3] == "0A"}
-    try:
-        return any(os.readlink(f"/proc/{pid}/fd/{fd}") in inodes for fd in os.listdir(f"/proc/{pid}/fd"))
-    except FileNotFoundError:
-        return listens(pid) if os.path.exists(f"/proc/{pid}/exe") else False
-
-
-def reload(d, text=None, good=True):
-    """A reload, waited for, until the old workers accept no more; what it said."""
-    if text is not None:
-        rewrite(d, text)
-    before, old = len(d.log()), Daemon.workers(d)
-    d.signal(signal.SIGHUP)
-    wait_until(lambda: ("reloaded" if good else "reload failed") in d.log()[before:], f"the reload: {d.log()[before:]}")
-    wait_until(lambda: not good or not any(listens(pid) for pid in old), "the old workers accept no more")
-    return d.log()[before:]
 
 
 def exactly(sock, count):

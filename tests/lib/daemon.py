@@ -129,6 +129,34 @@ def through(w, *hops, conf="", options=()):
     return Daemon(w, *chain(*urls), *options, ns="app", conf=conf)
 
 
+def rewrite(d, text):
+    with open(d.conf, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def listens(pid):
+    """Whether a process has a socket that listens, by TCP."""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        lines = [line.split() for line in netns.read(HOME, f"/proc/thread-self/net/{table}").splitlines()[1:]]
+        inodes |= {f"socket:[{fields[9]}]" for fields in lines if fields[3] == "0A"}
+    try:
+        return any(os.readlink(f"/proc/{pid}/fd/{fd}") in inodes for fd in os.listdir(f"/proc/{pid}/fd"))
+    except FileNotFoundError:
+        return listens(pid) if os.path.exists(f"/proc/{pid}/exe") else False
+
+
+def reload(d, text=None, good=True):
+    """A reload, waited for, until the old workers accept no more; what it said."""
+    if text is not None:
+        rewrite(d, text)
+    before, old = len(d.log()), Daemon.workers(d)
+    d.signal(signal.SIGHUP)
+    wait_until(lambda: ("reloaded" if good else "reload failed") in d.log()[before:], f"the reload: {d.log()[before:]}")
+    wait_until(lambda: not good or not any(listens(pid) for pid in old), "the old workers accept no more")
+    return d.log()[before:]
+
+
 def socksify(w, at, program):
     """Runs a program of Python under dante's client in the namespace app: what is for origin's network goes
     to the SOCKS5 server `at`."""
