@@ -46,6 +46,8 @@ static cfg_opt_t options[] = {VD_CONF_TITLED("listen", listen_options),
                               VD_CONF_PLAIN("upstream", upstream_options),
                               VD_CONF_PLAIN("timeouts", timeouts_options),
                               VD_CONF_WORD("users"),
+                              VD_CONF_WORDS("logins"),
+                              VD_CONF_WORD("explain"),
                               VD_CONF_WORD("workers"),
                               VD_CONF_WORD("sessions"),
                               VD_CONF_WORD("handshakes"),
@@ -373,6 +375,17 @@ static int read_users_file(struct vd_conf_daemon *c, struct vd_conf_file *f)
     return 0;
 }
 
+static int read_logins(struct vd_conf_daemon *c, struct vd_conf_file *f)
+{
+    for (unsigned i = 0; i < cfg_size(f->root, "logins"); i++) {
+        const struct vd_conf_word *login = vd_conf_file_get(f->root, "logins", i);
+        char *error = NULL;
+        if (vd_conf_daemon_add_user(c, login->text, &error) < 0)
+            return vd_conf_file_wrong(f, login->line, error);
+    }
+    return 0;
+}
+
 static int read_user(struct vd_conf_daemon *c, struct vd_conf_file *f)
 {
     const struct vd_conf_word *user = vd_conf_file_get(f->root, "user", 0);
@@ -391,9 +404,10 @@ static int read_user(struct vd_conf_daemon *c, struct vd_conf_file *f)
 
 static int read_options(struct vd_conf_daemon *c, struct vd_conf_file *f)
 {
-    int format = c->log_json, filter = (int)c->udp_filter;
+    int format = c->log_json, filter = (int)c->udp_filter, explain = c->explain;
 
-    if (read_users_file(c, f) < 0 || read_user(c, f) < 0 ||
+    if (read_users_file(c, f) < 0 || read_logins(c, f) < 0 || read_user(c, f) < 0 ||
+        vd_conf_file_choice(f, f->root, "explain", vd_conf_switches, &explain) < 0 ||
         vd_conf_file_number(f, f->root, "workers", 1, 1024, &c->workers) < 0 ||
         vd_conf_file_number(f, f->root, "sessions", 1, 10000000, &c->sessions_max) < 0 ||
         vd_conf_file_number(f, f->root, "handshakes", 1, 10000000, &c->handshakes_max) < 0 ||
@@ -402,6 +416,7 @@ static int read_options(struct vd_conf_daemon *c, struct vd_conf_file *f)
         vd_conf_file_choice(f, f->root, "udp_filter", vd_conf_udp_filters, &filter) < 0)
         return -1;
     c->log_json = format;
+    c->explain = explain;
     c->udp_filter = (enum vd_udp_filter)filter;
     return 0;
 }
@@ -415,6 +430,7 @@ static int read_all(struct vd_conf_daemon *c, struct vd_conf_file *f, bool *pass
             return -1;
     for (size_t i = 0; i < c->upstream.hop_count; i++)
         *passwords |= c->upstream.hops[i].password_len > 0;
+    *passwords |= cfg_size(f->root, "logins") > 0;
     return read_options(c, f);
 }
 

@@ -61,7 +61,7 @@ struct vd_conf_listener {
 
 struct vd_conf_user {
     char *name;
-    char *password; /* plain (from the command line), or NULL */
+    char *password; /* plain, or NULL */
     char *hash;     /* crypt(3), from a users file, or NULL */
 };
 
@@ -99,6 +99,7 @@ struct vd_conf_daemon {
     struct vd_conf_chain upstream;           /* hop_count 0: direct */
     enum vd_proxyline_version upstream_line; /* what the first hop is sent first */
     bool log_json;
+    bool explain; /* a refusal of SOCKS5 says in words what an upstream said */
     enum vd_udp_filter udp_filter;
     unsigned workers;               /* 0: one per core */
     uint32_t handshake_ms;          /* until the request is whole; default 10 s */

@@ -208,6 +208,15 @@ static char *slurp(int fd, size_t size, size_t *len)
     return text;
 }
 
+/* A pipe is read to its end; opening it did not wait for whoever writes. */
+static char *slurp_any(int fd, const struct stat *st, size_t *len)
+{
+    if (!S_ISFIFO(st->st_mode))
+        return slurp(fd, (size_t)st->st_size, len);
+    fcntl(fd, F_SETFL, 0);
+    return slurp(fd, FILE_MAX, len);
+}
+
 static char *load(struct vd_conf_file *f)
 {
     struct stat st;
@@ -217,9 +226,9 @@ static char *load(struct vd_conf_file *f)
 
     if (fd < 0 || fstat(fd, &st) < 0)
         cannot_read(f, strerror(errno));
-    else if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX)
-        cannot_read(f, "not a configuration file; allowed: a regular file up to 16 MiB");
-    else if (!(text = slurp(fd, (size_t)st.st_size, &len)))
+    else if (!(S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode)) || st.st_size > FILE_MAX)
+        cannot_read(f, "not a configuration file; allowed: a regular file or a pipe, up to 16 MiB");
+    else if (!(text = slurp_any(fd, &st, &len)))
         cannot_read(f, strerror(errno));
     else if (strlen(text) != len + 1)
         cannot_read(f, "not a text: it contains a NUL byte");

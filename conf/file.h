@@ -84,7 +84,7 @@ int vd_conf_file_word(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *resul
 void vd_conf_file_free_word(void *word);
 
 /* Sections that client and daemon share. */
-extern cfg_opt_t vd_conf_proxy_options[]; /* url, timeout */
+extern cfg_opt_t vd_conf_proxy_options[]; /* url, timeout, addresses */
 extern cfg_opt_t vd_conf_chain_options[]; /* hops, mode, pick */
 
 #endif

@@ -6,7 +6,8 @@
 #include "conf/value.h"
 #include "proto/bytes.h"
 
-cfg_opt_t vd_conf_proxy_options[] = {VD_CONF_WORD("url"), VD_CONF_WORD("timeout"), CFG_END()};
+cfg_opt_t vd_conf_proxy_options[] = {VD_CONF_WORD("url"), VD_CONF_WORD("timeout"),
+                                     VD_CONF_WORDS("addresses"), CFG_END()};
 cfg_opt_t vd_conf_chain_options[] = {VD_CONF_WORDS("hops"), VD_CONF_WORD("mode"),
                                      VD_CONF_WORD("pick"), CFG_END()};
 
@@ -103,6 +104,34 @@ static int unknown_proxy(struct vd_conf_file *f, const struct vd_conf_word *word
     return vd_conf_file_wrong(f, word->line, error);
 }
 
+/* In place of those that its name would be looked up for. */
+static int read_addresses(struct vd_conf_file *f, cfg_t *proxy, struct vd_hop *hop)
+{
+    unsigned count = cfg_size(proxy, "addresses");
+    char *error = NULL;
+
+    for (unsigned i = 0; i < count; i++) {
+        const struct vd_conf_word *word = vd_conf_file_get(proxy, "addresses", i);
+        struct vd_ip ip;
+
+        if (i < VD_HOP_ADDRS_MAX && vd_ip_read(&ip, word->text, strlen(word->text))) {
+            hop->addrs[i] = ip;
+            hop->addr_count = (uint8_t)(i + 1);
+            continue;
+        }
+        vd_conf_wrong(&error, "bad addresses `%s`; allowed: IPv4 and IPv6 addresses, up to %d",
+                      word->text, VD_HOP_ADDRS_MAX);
+        return vd_conf_file_wrong(f, word->line, error);
+    }
+    if (count == 0 || vd_endpoint_is_name(&hop->at))
+        return 0;
+    vd_conf_wrong(&error,
+                  "proxy `%s`: `addresses` has no meaning; allowed: where its URL has a "
+                  "host name",
+                  proxy->title);
+    return vd_conf_file_wrong(f, proxy->line, error);
+}
+
 static int proxy_hop(struct vd_conf_file *f, cfg_t *proxy, struct vd_hop *hop)
 {
     const struct vd_conf_word *url = vd_conf_file_get(proxy, "url", 0);
@@ -110,6 +139,8 @@ static int proxy_hop(struct vd_conf_file *f, cfg_t *proxy, struct vd_hop *hop)
 
     if (vd_conf_hop(hop, url->text, &error) < 0)
         return vd_conf_file_wrong(f, url->line, error);
+    if (read_addresses(f, proxy, hop) < 0)
+        return -1;
     return vd_conf_file_seconds(f, proxy, "timeout", &hop->timeout_ms);
 }
 

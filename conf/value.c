@@ -124,8 +124,6 @@ int vd_conf_hop(struct vd_hop *hop, const char *url, char **error)
         return hop_wrong(url, &why, error);
     if (hop->scheme == VD_HTTPS)
         return hop_unserved(hop, "a TLS hop", error);
-    if (hop->unix_len > 0)
-        return hop_unserved(hop, "a hop on a unix socket", error);
     if (!vd_endpoint_is_name(&hop->at) && hop->addr_count == 0) {
         hop->addrs[0] = hop->at.ip;
         hop->addr_count = 1;

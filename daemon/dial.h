@@ -67,7 +67,8 @@ struct dial {
     struct net_addr peer;     /* done: where it is connected to */
     struct vd_endpoint bound; /* done: a chain's last reply */
     bool chained;
-    size_t said_len; /* not done: what the chain has to say */
+    size_t said_len;  /* not done: what the chain has to say */
+    uint8_t said_err; /* and the reason (positive) that it gives; VD_OK: as `done` tells */
     char said[DIAL_SAID_MAX];
 
     /* private */
@@ -76,6 +77,7 @@ struct dial {
     bool by_v4;             /* the family to be tried next */
     uint16_t port;
     int err;
+    int number; /* errno of the last attempt that failed; 0: none did */
     unsigned alive, used; /* attempts */
     const struct vd_endpoint *target;
     struct vd_endpoint final; /* chain: the target as the last hop takes it */

@@ -3,6 +3,7 @@
  * wrong the race is run once more, on new sockets, and the chain goes message by message.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -54,12 +55,25 @@ static int for_client(const struct dial *d, int err)
     return err < 0 ? -err : err;
 }
 
+/* Why the first hop was not reached. */
+static void explain_race(const struct dial *d, struct vd_out *out)
+{
+    const char *words = d->number ? strerrordesc_np(d->number) : NULL;
+    if (!words && d->err == VD_ERR_NAME)
+        words = "its name is unknown";
+    vd_out_text(out, words ? ": " : "");
+    vd_out_text(out, words ? words : "");
+}
+
 /* Keeps what the chain has to say about `err`; the reason for the client. */
 static int explain(struct dial *d, int err)
 {
     struct vd_out out = vd_out_over(d->said, sizeof d->said);
     vd_chain_explain(&out, &d->chain, err);
+    if (err == -VD_ERR_UNREACHABLE && d->phase == DIAL_RACE)
+        explain_race(d, &out);
     d->said_len = out.len;
+    d->said_err = (uint8_t)(err < 0 ? -err : err);
     return for_client(d, err);
 }
 
@@ -91,13 +105,8 @@ static bool is_chain_started(struct dial *d)
 
 static void race_to_first_hop(struct dial *d)
 {
-    const struct vd_hop *hop = &d->by->upstream->hops[0];
     d->raced_ms = dial_loop(d)->now_ms;
-    if (hop->unix_len == 0) {
-        dial_race_to(d, &hop->at);
-        return;
-    }
-    dial_race_to_unix(d, hop->unix_path);
+    dial_race_to_hop(d, &d->by->upstream->hops[0]);
 }
 
 void dial_chain_start(struct dial *d)

@@ -67,17 +67,18 @@ static void attempt_ready(struct loop_io *io, uint32_t events)
 {
     struct dial_attempt *a = loop_owner(io, struct dial_attempt, io);
     struct dial *d = a->dial;
-    int err = events & (EPOLLERR | EPOLLHUP) ? net_socket_err(io->fd) : VD_OK;
-    if (err == VD_OK && (events & EPOLLOUT)) {
+    int number = events & (EPOLLERR | EPOLLHUP) ? net_socket_errno(io->fd) : 0;
+    if (number == 0 && (events & EPOLLOUT)) {
         race_won(d, a, events);
         return;
     }
-    if (err == VD_OK)
+    if (number == 0)
         return;
     loop_close(dial_loop(d), io);
     d->alive--;
     d->may_start = true;
-    dial_blame(d, err);
+    d->number = number;
+    dial_blame(d, net_err(number));
     dial_race_on(d);
 }
 
@@ -100,6 +101,7 @@ static int attempt(struct dial *d, const struct sockaddr *addr, socklen_t len,
         number = errno;
     if (number != 0) {
         close(fd);
+        d->number = number;
         return net_err(number);
     }
     d->used++;
@@ -210,15 +212,36 @@ void dial_race_on(struct dial *d)
         race_lost(d);
 }
 
-void dial_race_to(struct dial *d, const struct vd_endpoint *e)
+static void set_out(struct dial *d, uint16_t port)
 {
     d->phase = DIAL_RACE;
-    d->port = e->port;
+    d->port = port;
     d->may_start = true;
+}
+
+void dial_race_to(struct dial *d, const struct vd_endpoint *e)
+{
+    set_out(d, e->port);
     if (!vd_endpoint_is_name(e))
         queue_ip(d, &e->ip);
     else if (resolve_start(d->by->resolver, &d->wait, e->name, e->name_len) != 0)
         dial_blame(d, VD_ERR_BUSY);
+    dial_race_on(d);
+}
+
+void dial_race_to_hop(struct dial *d, const struct vd_hop *hop)
+{
+    if (hop->unix_len > 0) {
+        dial_race_to_unix(d, hop->unix_path);
+        return;
+    }
+    if (!vd_endpoint_is_name(&hop->at) || hop->addr_count == 0) {
+        dial_race_to(d, &hop->at);
+        return;
+    }
+    set_out(d, hop->at.port);
+    for (unsigned i = 0; i < hop->addr_count; i++)
+        queue_ip(d, &hop->addrs[i]);
     dial_race_on(d);
 }
 
@@ -229,4 +252,5 @@ void dial_race_forget(struct dial *d)
     d->used = d->limit_ms = 0;
     d->waited = d->by_v4 = false;
     d->err = VD_OK;
+    d->number = 0;
 }

@@ -25,6 +25,8 @@ void dial_blame(struct dial *d, int err);
 void dial_race_to(struct dial *d, const struct vd_endpoint *e);
 /* `path` ends with a NUL and fits into sun_path. */
 void dial_race_to_unix(struct dial *d, const char *path);
+/* To where it is reached: its unix socket, the addresses given for it, or those of its name. */
+void dial_race_to_hop(struct dial *d, const struct vd_hop *hop);
 /* An answer has come, or time has passed. */
 void dial_race_on(struct dial *d);
 /* Everything of a race that is over, for another one. */

@@ -76,9 +76,13 @@ void handshake_refuse(struct session *s)
 
 void handshake_refuse_request(struct session *s, int err)
 {
+    const struct dial *dial = &s->setup->dial;
     if (err == VD_ERR_DENIED)
         limit_note_rule(s, s->setup->rule ? s->setup->rule : access_why());
     vd_accept_reply(&s->setup->accept, err, NULL);
+    if (s->worker->conf->explain)
+        vd_accept_explain(&s->setup->accept, dial->said_err ? dial->said_err : err, dial->said,
+                          dial->said_len);
     handshake_refuse(s);
 }
 

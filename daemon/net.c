@@ -120,13 +120,11 @@ int net_err(int number)
     }
 }
 
-int net_socket_err(int fd)
+int net_socket_errno(int fd)
 {
     int number = 0;
     socklen_t len = sizeof number;
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &number, &len) != 0)
-        return net_err(errno);
-    return net_err(number);
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &number, &len) == 0 ? number : errno;
 }
 
 void net_abort(int fd)

@@ -33,8 +33,8 @@ bool net_local_towards(struct vd_ip *local, const struct vd_ip *to);
 
 /* Why a connection or a socket failed, as a reason of proto/err.h (positive). */
 int net_err(int number);
-/* The error kept in the socket, as a reason; VD_OK if there is none. */
-int net_socket_err(int fd);
+/* The error kept in the socket, as an errno; 0 if there is none. */
+int net_socket_errno(int fd);
 
 /* Closes so that the peer gets a reset. */
 void net_abort(int fd);

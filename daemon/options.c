@@ -30,7 +30,8 @@ static const char usage[] =
     "      --deny RULE          the same; the first rule that matches counts\n"
     "      --limit LIMIT        per=client|user|session|all sessions=N new=N/s rate=BYTES\n"
     "                           from=PATTERN,... users=NAME,...; each that fits holds\n"
-    "  -f, --config FILE        instead of $VIADUCTD_CONF or " DEFAULT_CONFIG "\n"
+    "  -f, --config FILE        instead of $VIADUCTD_CONF or " DEFAULT_CONFIG ";\n"
+    "                           - is the standard input\n"
     "      --check-config       read the configuration, say what is wrong with it, and end\n"
     "      --print-config       print the effective configuration and end\n"
     "  -w, --workers N          worker processes (default: one per core)\n"
@@ -265,8 +266,13 @@ static const char *find_config(const struct given *g)
     return access(DEFAULT_CONFIG, F_OK) == 0 ? DEFAULT_CONFIG : NULL;
 }
 
+/* "-": the standard input, once. */
 static int read_config(struct vd_conf_daemon *c, const char *path)
 {
+    if (strcmp(path, "-") == 0 && reloading)
+        return complain("the configuration came from the standard input: it is there no more");
+    if (strcmp(path, "-") == 0)
+        path = "/dev/stdin";
     char *error = NULL, *warning = NULL;
     int result = vd_conf_daemon_read(c, path, &error, &warning);
     if (result != 0)

@@ -44,7 +44,8 @@ static int resolve_hops(struct vd_conf_chain *up, char **error)
 {
     for (size_t i = 1; i < up->hop_count; i++) {
         struct vd_hop *hop = &up->hops[i];
-        if (!vd_endpoint_is_name(&hop->at) || vd_hop_takes_names(&up->hops[i - 1]))
+        if (!vd_endpoint_is_name(&hop->at) || hop->addr_count > 0 ||
+            vd_hop_takes_names(&up->hops[i - 1]))
             continue;
         if (resolve_hop(hop, error) != 0)
             return -1;

@@ -177,6 +177,20 @@ void vd_accept_reply(struct vd_accept *a, int err, const struct vd_endpoint *bou
         vd_accept_refuse(a, err < 0 ? err : -err);
 }
 
+void vd_accept_explain(struct vd_accept *a, int err, const char *text, size_t len)
+{
+    struct vd_endpoint told = {.port = (uint16_t)(err < 0 ? -err : err)};
+
+    assert(a->state == VD_ACCEPTS_REFUSED);
+    if (a->protocol != VD_SPEAKS_SOCKS5)
+        return;
+    if (len == 0)
+        text = "-"; /* no name is empty */
+    told.name_len = (uint8_t)(len == 0 ? 1 : len > VD_NAME_MAX ? VD_NAME_MAX : len);
+    memcpy(told.name, text, told.name_len);
+    a->bound = told;
+}
+
 void vd_accept_second(struct vd_accept *a, int err, const struct vd_endpoint *peer)
 {
     uint8_t byte;

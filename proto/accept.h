@@ -90,6 +90,10 @@ int vd_accept_login(struct vd_accept *a, bool ok);
 /* Decides a request: `err` VD_OK with the address to tell as BND, or a reason with NULL. */
 void vd_accept_reply(struct vd_accept *a, int err, const struct vd_endpoint *bound);
 
+/* After a refusal by vd_accept_reply: over SOCKS5 the answer also tells `err` itself, as the port
+ * of BND, and `len` bytes of text (cut at 255) as its name. For clients that know of it. */
+void vd_accept_explain(struct vd_accept *a, int err, const char *text, size_t len);
+
 /* BIND, once the first reply said yes and nothing of it is pending: the second reply is. `err`
  * VD_OK with who has come, or a reason with NULL: nobody came (VD_ERR_TTL), or somebody else. Once
  * only; after a refusal the caller sends what is pending and closes. */

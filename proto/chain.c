@@ -22,6 +22,39 @@ const struct vd_hop *vd_path_hop(const struct vd_path *path, unsigned position)
     return path->hops + path->order[position];
 }
 
+static unsigned span(const struct vd_path *path, unsigned position)
+{
+    unsigned others = vd_path_hop(path, position)->stands_for;
+
+    return others ? others : 1;
+}
+
+/* The number of the first hop at a position, from 1; at the path's end: one more than there are. */
+static unsigned number_of(const struct vd_path *path, unsigned position)
+{
+    unsigned number = 1;
+
+    for (unsigned i = 0; i < position; i++)
+        number += span(path, i);
+    return number;
+}
+
+void vd_path_name(struct vd_out *out, const struct vd_path *path, unsigned position)
+{
+    unsigned first = number_of(path, position), many = span(path, position);
+
+    vd_out_text(out, many > 1 ? "hops " : "hop ");
+    vd_out_uint(out, first);
+    vd_out_text(out, many > 1 ? " to " : "");
+    if (many > 1)
+        vd_out_uint(out, first + many - 1);
+    vd_out_text(out, " of ");
+    vd_out_uint(out, number_of(path, path->count) - 1);
+    vd_out_text(out, " (");
+    vd_url_print(out, vd_path_hop(path, position));
+    vd_out_text(out, ")");
+}
+
 static bool is_last(const struct vd_chain *c, unsigned position)
 {
     return position + 1u == c->path.count;
@@ -362,7 +395,10 @@ static bool is_unproven(const struct vd_chain *c)
 
 static int conclude(struct vd_chain *c, int err)
 {
-    return is_in_flight(c) && !is_definite(err) ? VD_AGAIN : blame(c, err);
+    size_t len;
+    bool definite = is_definite(err) || vd_shake_told(&c->shake, &len);
+
+    return is_in_flight(c) && !definite ? VD_AGAIN : blame(c, err);
 }
 
 static int feed_hop(struct vd_chain *c, const uint8_t *data, size_t len, size_t *used)
@@ -464,21 +500,38 @@ static const char *words_for(const struct vd_shake *s, int err)
     return unasked && s->hop && !s->hop->has_login ? "wants a login" : vd_err_words(err);
 }
 
+/* What a hop of our own was told by those it stands for: "hop 1 of 1 (URL) ...", counted among them
+ * alone. False if it said nothing of the kind. */
+static bool print_told(struct vd_out *out, const struct vd_chain *c)
+{
+    static const char of[] = " of ";
+    size_t len = 0;
+    const char *told = c->shake.hop == vd_chain_at(c) ? vd_shake_told(&c->shake, &len) : NULL;
+    const char *at = told ? memmem(told, len, of, sizeof of - 1) : NULL;
+
+    if (!at)
+        return false;
+    at += sizeof of - 1;
+    vd_out_shown(out, told, (size_t)(at - told));
+    vd_out_uint(out, number_of(&c->path, c->path.count) - 1);
+    while (at < told + len && *at >= '0' && *at <= '9')
+        at++;
+    vd_out_shown(out, at, (size_t)(told + len - at));
+    return true;
+}
+
 void vd_chain_explain(struct vd_out *out, const struct vd_chain *c, int err)
 {
     if (err > 0)
         err = -err;
-    vd_out_text(out, "hop ");
-    vd_out_uint(out, c->at + 1u);
-    vd_out_text(out, " of ");
-    vd_out_uint(out, c->path.count);
-    vd_out_text(out, " (");
-    vd_url_print(out, vd_chain_at(c));
-    vd_out_text(out, ") ");
+    if (print_told(out, c))
+        return;
+    vd_path_name(out, &c->path, c->at);
+    vd_out_text(out, " ");
     vd_out_text(out, words_for(&c->shake, err));
     if (c->cause) {
         vd_out_text(out, ": hop ");
-        vd_out_uint(out, c->at);
+        vd_out_uint(out, number_of(&c->path, c->at) - 1);
         vd_out_text(out, " ");
         vd_out_text(out, vd_err_words(c->cause));
         print_answer(out, &c->shake, -c->cause);

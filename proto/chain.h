@@ -48,6 +48,8 @@ enum {
 };
 
 const struct vd_hop *vd_path_hop(const struct vd_path *path, unsigned position);
+/* "hop 2 of 3 (http://10.0.0.2:3128)"; hops that another stands for are counted, not it. */
+void vd_path_name(struct vd_out *out, const struct vd_path *path, unsigned position);
 /* For the driver's memory, a bit for each position: VD_AGAIN came while the hop at `position` was
  * awaited: who may be to blame, which is whoever has not proved the contrary, or else that hop and
  * the one before it. */

@@ -140,6 +140,20 @@ static int take_bound(struct vd_shake *s)
     return VD_DONE;
 }
 
+/* A hop of our own tells the reason itself, where the port of BND stands, and says in a name what
+ * it was told. */
+static int parse_own_refusal(struct vd_shake *s)
+{
+    uint16_t reason;
+
+    if (s->have < reply_len(s))
+        return VD_MORE;
+    reason = (uint16_t)(s->in[s->have - 2] << 8 | s->in[s->have - 1]);
+    if (s->in[3] == VD_ATYP_NAME && reason > VD_OK && reason < VD_ERR_COUNT)
+        return -(int)reason;
+    return -(int)vd_err_of_socks5(s->in[1]);
+}
+
 /* A refusal is known from its second byte; many servers cut it short there. */
 static int parse_reply(struct vd_shake *s)
 {
@@ -149,7 +163,7 @@ static int parse_reply(struct vd_shake *s)
         return VD_MORE;
     s->code = s->in[1];
     if (s->code != 0)
-        return -(int)vd_err_of_socks5(s->in[1]);
+        return s->hop->stands_for ? parse_own_refusal(s) : -(int)vd_err_of_socks5(s->in[1]);
     if (s->have > 3 && s->in[3] != VD_ATYP_IPV4 && s->in[3] != VD_ATYP_NAME &&
         s->in[3] != VD_ATYP_IPV6)
         return -VD_ERR_PROTOCOL;
@@ -182,6 +196,16 @@ static int cut(const struct vd_shake *s, enum vd_loss loss)
     if (s->stage == VD_STAGE_LOGIN && loss != VD_LOSS_SILENT)
         return -VD_ERR_LOGIN;
     return VD_OK;
+}
+
+const char *vd_shake_told(const struct vd_shake *s, size_t *len)
+{
+    bool refused = s->stage == VD_STAGE_REPLY && s->have > 5 && s->have == reply_len(s);
+
+    if (!s->hop->stands_for || !refused || s->in[1] == 0 || s->in[3] != VD_ATYP_NAME || !s->in[4])
+        return NULL;
+    *len = s->in[4];
+    return (const char *)s->in + 5;
 }
 
 const struct vd_shake_codec vd_socks5_codec = {start, write, want, feed, cut};

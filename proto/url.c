@@ -383,7 +383,7 @@ const char *vd_scheme_name(enum vd_scheme scheme)
     return "unknown";
 }
 
-void vd_url_print(struct vd_out *out, const struct vd_hop *hop)
+static void print_one(struct vd_out *out, const struct vd_hop *hop)
 {
     vd_out_text(out, vd_scheme_name((enum vd_scheme)hop->scheme));
     vd_out_text(out, "://");
@@ -396,6 +396,16 @@ void vd_url_print(struct vd_out *out, const struct vd_hop *hop)
         encode(out, hop->unix_path, hop->unix_len, "/");
     } else {
         vd_endpoint_print(out, &hop->at);
+    }
+}
+
+void vd_url_print(struct vd_out *out, const struct vd_hop *hop)
+{
+    if (hop->stands_for == 0)
+        print_one(out, hop);
+    for (unsigned i = 0; i < hop->stands_for; i++) {
+        vd_out_text(out, i ? ", " : "");
+        print_one(out, hop + 1 + i);
     }
 }
 

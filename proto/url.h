@@ -50,7 +50,9 @@ struct vd_hop {
     uint8_t pipeline;   /* enum vd_pipeline */
     uint8_t no_probe;   /* whether it bears a flight is not to be tried out */
     uint8_t no_verify;  /* https: whoever answers is taken for it */
-    uint8_t zero[3];
+    uint8_t stands_for; /* > 0: this hop is our own and carries so many others, which follow it in
+                           memory: they are printed in its place */
+    uint8_t zero[2];
     uint32_t timeout_ms;                  /* for this hop's stage; 0: only the total counts */
     struct vd_ip addrs[VD_HOP_ADDRS_MAX]; /* resolved by whoever had to; not part of the URL */
     struct vd_endpoint at;                /* as given, for printing and for the hop before */
@@ -71,7 +73,8 @@ struct vd_url_error {
  * only: ca=FILE, verify=yes or no, which exclude each other (no one's name is known behind a unix
  * socket: there verify=no is a must). */
 int vd_url_read(struct vd_hop *hop, const char *text, size_t len, struct vd_url_error *why);
-/* scheme://[user@]host:port; never a password. */
+/* scheme://[user@]host:port; never a password. Of one that stands for others: theirs, in order,
+ * with commas. */
 void vd_url_print(struct vd_out *out, const struct vd_hop *hop);
 /* "?timeout=8&pipeline=lead", to stand behind it: what differs from the default; or nothing. */
 void vd_url_print_options(struct vd_out *out, const struct vd_hop *hop);

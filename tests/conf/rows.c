@@ -53,7 +53,7 @@ const struct conf_row conf_client_rows[] = {
     {"# one\nprxy a { }\n", "x.conf:2: unknown option `prxy`; allowed: proxy, chain, rule, bypass, "
                             "dns, udp, listen, timeout, isolate"},
     {"proxy a {\n  url = \"http://h\"\n  user = \"x\"\n}",
-     "x.conf:3: unknown option `user`; allowed: url, timeout"},
+     "x.conf:3: unknown option `user`; allowed: url, timeout, addresses"},
     {"chain a { hop = \"http://h\" }", "x.conf:1: unknown option `hop`; allowed: hops, mode, pick"},
     {"rule a { matches = \"x\" }",
      "x.conf:1: unknown option `matches`; allowed: match, chain, action, listen"},
@@ -106,9 +106,14 @@ const struct conf_row conf_client_rows[] = {
     {"proxy a { url = \"https://h\" }",
      "x.conf:1: a TLS hop `https://h:443` is not served by this version; allowed: socks4, socks4a, "
      "socks5, socks5h or http, as in socks5h://HOST:PORT"},
-    {"proxy a { url = \"socks5h://unix:/run/x\" }",
-     "x.conf:1: a hop on a unix socket `socks5h://unix:/run/x` is not served by this version; "
-     "allowed: socks4, socks4a, socks5, socks5h or http, as in socks5h://HOST:PORT"},
+    {"proxy a { url = \"socks5h://unix:/run/x\" }", NULL},
+    {"proxy a { url = \"http://h\" addresses = {\"10.0.0.1\", \"fd00::1\"} }", NULL},
+    {"proxy a {\n url = \"http://h\"\n addresses = {\"10.0.0.1\",\n \"h\"} }",
+     "x.conf:4: bad addresses `h`; allowed: IPv4 and IPv6 addresses, up to 8"},
+    {"proxy a { url = \"http://h\" addresses = {::,::,::,::,::,::,::,::,::1} }",
+     "x.conf:1: bad addresses `::1`; allowed: IPv4 and IPv6 addresses, up to 8"},
+    {"proxy a { url = \"http://10.0.0.1\" addresses = \"10.0.0.2\" }",
+     "x.conf:1: proxy `a`: `addresses` has no meaning; allowed: where its URL has a host name"},
     {"proxy a {\n url = \"http://h\"\n timeout = soon }",
      "x.conf:3: bad timeout `soon`; allowed: seconds from 0.001 to 86400"},
 
@@ -283,14 +288,17 @@ const struct conf_row conf_daemon_rows[] = {
      "x.conf:2: unknown proxy_protocol `v3`; allowed: none, v1, v2"},
     {"admin = \"127.0.0.1:9180\"",
      "x.conf:1: `admin` is not served by this version; allowed: listen, proxy, allow, deny, "
-     "limit, upstream, timeouts, users, workers, sessions, handshakes, log_format, udp_filter, "
+     "limit, upstream, timeouts, users, logins, explain, workers, sessions, handshakes, "
+     "log_format, udp_filter, "
      "mark, user"},
     {"resolver = \"system\"",
      "x.conf:1: `resolver` is not served by this version; allowed: listen, proxy, allow, deny, "
-     "limit, upstream, timeouts, users, workers, sessions, handshakes, log_format, udp_filter, "
+     "limit, upstream, timeouts, users, logins, explain, workers, sessions, handshakes, "
+     "log_format, udp_filter, "
      "mark, user"},
     {"lisen a { }", "x.conf:1: unknown option `lisen`; allowed: listen, proxy, allow, deny, "
-                    "limit, upstream, timeouts, users, workers, sessions, handshakes, log_format, "
+                    "limit, upstream, timeouts, users, logins, explain, workers, sessions, "
+                    "handshakes, log_format, "
                     "udp_filter, mark, user"},
 
     {"allow a { from = {\"10.0.0.0/8\"} to = \"*:443\" commands = {\"connect\", \"bind\"} "
