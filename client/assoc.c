@@ -36,6 +36,12 @@ static const struct vd_hop *hop_of(const struct plan_chain *chain, unsigned posi
 
 static const char *why_not(const struct vd_hop *hop)
 {
+    const char *why = NULL;
+
+    for (unsigned i = 1; !why && i <= hop->stands_for; i++)
+        why = why_not(hop + i);
+    if (hop->stands_for)
+        return why;
     if (hop->scheme != VD_SOCKS5 && hop->scheme != VD_SOCKS5H)
         return "does not carry UDP: only SOCKS5 does";
     return hop->unix_len > 0 ? "does not carry UDP: it is reached by a unix socket" : NULL;

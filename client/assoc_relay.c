@@ -24,13 +24,9 @@ void assoc_say_of_hop(const struct plan_chain *chain, unsigned position, const c
     char text[SAY_MAX / 2];
     struct vd_out out = vd_out_over(text, sizeof text);
 
-    vd_out_text(&out, "UDP: hop ");
-    vd_out_uint(&out, position + 1u);
-    vd_out_text(&out, " of ");
-    vd_out_uint(&out, chain->count);
-    vd_out_text(&out, " (");
-    vd_url_print(&out, plan_hops(session_plan()) + chain->hops[position]);
-    vd_out_text(&out, ") ");
+    vd_out_text(&out, "UDP: ");
+    plan_hop_name(&out, session_plan(), chain, position);
+    vd_out_text(&out, " ");
     vd_out_text(&out, what);
     if (ip)
         vd_ip_print(&out, ip);

@@ -187,13 +187,8 @@ static void report_hop(const struct drive *d, unsigned position)
 
     if (!say_wants(PLAN_HOPS))
         return;
-    vd_out_text(&out, "hop ");
-    vd_out_uint(&out, position + 1u);
-    vd_out_text(&out, " of ");
-    vd_out_uint(&out, d->chain.path.count);
-    vd_out_text(&out, " (");
-    vd_url_print(&out, vd_path_hop(&d->chain.path, position));
-    vd_out_text(&out, ") is up after ");
+    vd_path_name(&out, &d->chain.path, position);
+    vd_out_text(&out, " is up after ");
     vd_out_uint(&out, (uint64_t)(drive_now_ns() - d->start_ns) / 1000000);
     vd_out_text(&out, " ms");
     say(PLAN_HOPS, target_told(d), vd_out_string(&out));
@@ -206,13 +201,8 @@ static void report_again(const struct drive *d)
 
     if (!say_wants(PLAN_HOPS))
         return;
-    vd_out_text(&out, "hop ");
-    vd_out_uint(&out, d->chain.at + 1u);
-    vd_out_text(&out, " of ");
-    vd_out_uint(&out, d->chain.path.count);
-    vd_out_text(&out, " (");
-    vd_url_print(&out, vd_chain_at(&d->chain));
-    vd_out_text(&out, ") takes one message at a time: once more so");
+    vd_path_name(&out, &d->chain.path, d->chain.at);
+    vd_out_text(&out, " takes one message at a time: once more so");
     say(PLAN_HOPS, &d->chain.target, vd_out_string(&out));
 }
 
@@ -398,6 +388,12 @@ static int step(struct drive *d, int fd)
     return r;
 }
 
+/* Nobody listens where a viaductd of our own was, which stands for the first hops. */
+static bool is_ours_gone(const struct drive *d)
+{
+    return first_hop(d)->stands_for && d->number == ECONNREFUSED;
+}
+
 static void write_reason(struct vd_out *out, const struct drive *d, int result)
 {
     vd_chain_explain(out, &d->chain, result);
@@ -405,6 +401,8 @@ static void write_reason(struct vd_out *out, const struct drive *d, int result)
         const char *words = strerrordesc_np(d->number);
 
         vd_out_text(out, ": ");
+        if (is_ours_gone(d))
+            words = "the viaductd that was started for it is gone";
         vd_out_text(out, words ? words : "unknown error");
     }
 }

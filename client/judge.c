@@ -227,13 +227,9 @@ static bool chain_can(const struct target *t)
 
     if (assoc_can(chain, &hop, &why))
         return true;
-    vd_out_text(&out, "UDP is refused: hop ");
-    vd_out_uint(&out, hop + 1u);
-    vd_out_text(&out, " of ");
-    vd_out_uint(&out, chain->count);
-    vd_out_text(&out, " (");
-    vd_url_print(&out, plan_hops(session_plan()) + chain->hops[hop]);
-    vd_out_text(&out, ") ");
+    vd_out_text(&out, "UDP is refused: ");
+    plan_hop_name(&out, session_plan(), chain, hop);
+    vd_out_text(&out, " ");
     vd_out_text(&out, why);
     say_refused(t, vd_out_string(&out));
     return false;

@@ -35,6 +35,15 @@ const struct vd_pattern *plan_pattern(const struct plan *p, unsigned index)
     return (const struct vd_pattern *)at(p, p->patterns_at) + index;
 }
 
+void plan_hop_name(struct vd_out *out, const struct plan *p, const struct plan_chain *chain,
+                   unsigned position)
+{
+    struct vd_path path = {.hops = plan_hops(p), .count = chain->count};
+
+    memcpy(path.order, chain->hops, chain->count * sizeof *chain->hops);
+    vd_path_name(out, &path, position);
+}
+
 /* --- checking -------------------------------------------------------------------------------- */
 
 static bool is_array_sound(const struct plan *p, uint32_t offset, unsigned count, size_t size)
@@ -48,13 +57,15 @@ static bool is_text(const char *text, size_t cap)
     return memchr(text, 0, cap) != NULL;
 }
 
-static bool is_hop_sound(const struct vd_hop *hop)
+static bool is_hop_sound(const struct plan *p, unsigned index)
 {
-    return hop->scheme >= VD_SOCKS4 && hop->scheme <= VD_HTTPS &&
-           hop->addr_count <= VD_HOP_ADDRS_MAX && hop->unix_len <= VD_UNIX_PATH_MAX &&
-           hop->pipeline <= VD_PIPELINE_KNOWN && is_text(hop->user, sizeof hop->user) &&
-           is_text(hop->password, sizeof hop->password) && is_text(hop->ca, sizeof hop->ca) &&
-           is_text(hop->at.name, sizeof hop->at.name);
+    const struct vd_hop *hop = &plan_hops(p)[index];
+
+    return hop->stands_for < p->hop_count - index && hop->scheme >= VD_SOCKS4 &&
+           hop->scheme <= VD_HTTPS && hop->addr_count <= VD_HOP_ADDRS_MAX &&
+           hop->unix_len <= VD_UNIX_PATH_MAX && hop->pipeline <= VD_PIPELINE_KNOWN &&
+           is_text(hop->user, sizeof hop->user) && is_text(hop->password, sizeof hop->password) &&
+           is_text(hop->ca, sizeof hop->ca) && is_text(hop->at.name, sizeof hop->at.name);
 }
 
 static bool is_chain_sound(const struct plan *p, const struct plan_chain *chain)
@@ -98,7 +109,7 @@ bool plan_is_sound(const struct plan *p, size_t len)
         !is_array_sound(p, p->patterns_at, p->pattern_count, sizeof(struct vd_pattern)))
         return false;
     for (unsigned i = 0; i < p->hop_count; i++)
-        if (!is_hop_sound(&plan_hops(p)[i]))
+        if (!is_hop_sound(p, i))
             return false;
     for (unsigned i = 0; i < p->chain_count; i++)
         if (!is_chain_sound(p, plan_chain(p, i)))

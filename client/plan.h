@@ -86,6 +86,10 @@ const struct plan_chain *plan_chain(const struct plan *p, unsigned index);
 const struct plan_rule *plan_rule(const struct plan *p, unsigned index);
 const struct vd_pattern *plan_pattern(const struct plan *p, unsigned index);
 
+/* As vd_path_name, of all hops of a chain in its order. */
+void plan_hop_name(struct vd_out *out, const struct plan *p, const struct plan_chain *chain,
+                   unsigned position);
+
 /* Whether offsets, counts and indices stay inside `len` bytes: a plan that fails is not used. */
 bool plan_is_sound(const struct plan *p, size_t len);
 

@@ -11,11 +11,14 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "client/session_layout.h"
 #include "client/session_tables.h"
 #include "client/sys.h"
+
+enum { LOCK_TRIES = 200 };
 
 static struct {
     enum session_state state;
@@ -86,6 +89,18 @@ static const char *map(int fd, uint64_t size)
     return NULL;
 }
 
+/* Whoever finds out whether a session is over has the lock for a moment. */
+static bool lock(int fd)
+{
+    static const struct timespec pause = {.tv_nsec = 1000000};
+    struct stat st;
+    bool locked = false;
+
+    for (int i = 0; i < LOCK_TRIES && !(locked = flock(fd, LOCK_SH | LOCK_NB) == 0); i++)
+        nanosleep(&pause, NULL);
+    return locked && fstat(fd, &st) == 0 && st.st_nlink > 0;
+}
+
 static const char *attach(const char *path)
 {
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
@@ -95,8 +110,7 @@ static const char *attach(const char *path)
     if (fd < 0)
         return why;
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > SESSION_PAGE)
-        why = flock(fd, LOCK_SH | LOCK_NB) == 0 ? map(fd, (uint64_t)st.st_size)
-                                                : "its session is being removed";
+        why = lock(fd) ? map(fd, (uint64_t)st.st_size) : "its session is being removed";
     sys.close(fd);
     return why;
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "launcher/isolate.h"
+#include "launcher/private.h"
 #include "launcher/range.h"
 #include "launcher/resolve.h"
 #include "launcher/say.h"
@@ -60,7 +61,7 @@ static void make_room(struct build *b)
     size_t hops = 0, patterns = c->bypass_count;
 
     for (size_t i = 0; i < c->chain_count; i++)
-        hops += c->chains[i].hop_count;
+        hops += c->chains[i].hop_count + 1; /* and one that stands for others */
     for (size_t i = 0; i < c->rule_count; i++)
         patterns += c->rules[i].match_count;
     need_count(hops, "hops");
@@ -84,6 +85,37 @@ static void take_names(struct vd_hop *hop)
         hop->scheme = VD_SOCKS5H;
 }
 
+/* The hops of a chain as they are, at `hops`. */
+static void take_hops(const struct build *b, const struct vd_conf_chain *from, struct vd_hop *hops)
+{
+    bool any_order = from->mode != VD_MODE_STRICT; /* each may come to be the first, or the last */
+
+    memcpy(hops, from->hops, from->hop_count * sizeof *hops);
+    if (b->effective->conf.isolate)
+        isolate_hops(hops, from->hop_count);
+    if (b->effective->conf.dns == VD_DNS_REMOTE)
+        for (size_t i = any_order ? 0 : from->hop_count - 1; i < from->hop_count; i++)
+            take_names(&hops[i]);
+    resolve_hops(from->title, hops, from->hop_count, any_order);
+}
+
+/* How many of the first hops another stands for, which is at `hops`, before them; 0: none is. */
+static size_t put_front(const struct build *b, const struct vd_conf_chain *from,
+                        struct vd_hop *hops)
+{
+    const struct vd_conf_client *conf = &b->effective->conf;
+    size_t span = private_span(from, hops + 1, conf->dns);
+
+    if (span > 0 && private_prepare(hops, from, hops + 1, span, conf))
+        return span;
+    if (span > 0)
+        say_note("chain `%s`: a first hop has IPv6 addresses only, and viaductd is missing; IPv4 "
+                 "sockets are refused",
+                 from->title);
+    memmove(hops, hops + 1, from->hop_count * sizeof *hops);
+    return 0;
+}
+
 /* The index in the plan; a chain is put in when it is asked for first. */
 static uint16_t chain_index(struct build *b, const char *title)
 {
@@ -96,19 +128,17 @@ static uint16_t chain_index(struct build *b, const char *title)
 
     struct plan_chain *chain = &b->chains[b->head.chain_count];
     copy_title(chain->title, title);
-    chain->mode = (uint8_t)from->mode;
-    chain->pick = (uint8_t)from->pick;
-    chain->count = (uint8_t)from->hop_count;
-    memcpy(hops, from->hops, from->hop_count * sizeof *hops);
-    if (b->effective->conf.isolate)
-        isolate_hops(hops, from->hop_count);
-    bool any_order = from->mode != VD_MODE_STRICT; /* each may come to be the first, or the last */
-    if (b->effective->conf.dns == VD_DNS_REMOTE)
-        for (size_t i = any_order ? 0 : from->hop_count - 1; i < from->hop_count; i++)
-            take_names(&hops[i]);
-    resolve_hops(title, hops, from->hop_count, any_order);
-    for (size_t i = 0; i < from->hop_count; i++)
-        chain->hops[i] = b->head.hop_count++;
+    take_hops(b, from, hops + 1);
+    size_t span = put_front(b, from, hops), others = from->hop_count - span;
+    uint16_t next = b->head.hop_count;
+    chain->mode = (uint8_t)(span ? VD_MODE_STRICT : from->mode);
+    chain->pick = (uint8_t)(span ? 0 : from->pick);
+    if (span > 0)
+        chain->hops[chain->count++] = next++;
+    next = (uint16_t)(next + span);
+    for (size_t i = 0; i < others; i++)
+        chain->hops[chain->count++] = next++;
+    b->head.hop_count = next;
     return b->head.chain_count++;
 }
 
@@ -184,7 +214,7 @@ static void set_head(struct build *b, const struct options *o)
     const struct vd_conf_client *c = &b->effective->conf;
     struct plan *head = &b->head;
 
-    head->dns = (uint8_t)c->dns;
+    head->dns = (uint8_t)(c->dns == VD_DNS_CHAIN ? VD_DNS_REMOTE : c->dns);
     head->udp = (uint8_t)c->udp;
     head->listen = (uint8_t)c->listen;
     head->verbosity = (uint8_t)o->verbosity;

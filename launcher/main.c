@@ -19,6 +19,7 @@
 #include "launcher/judge.h"
 #include "launcher/options.h"
 #include "launcher/parts.h"
+#include "launcher/private.h"
 #include "launcher/probe.h"
 #include "launcher/run.h"
 #include "launcher/say.h"
@@ -72,6 +73,7 @@ int main(int argc, char **argv)
     trace_setup(plan, &options);
     probe_recall(plan);
     make_session(plan, session);
+    private_start(session, plan->has_log ? plan->log : NULL);
     probe_start(plan, session);
     if (!options.keep_proxy_env)
         run_scrub_environment();

@@ -87,3 +87,23 @@ bool parts_is_launcher(const char *path)
     return stat(path, &st) == 0 &&
            (is_same("/proc/self/exe", &st) || (strchr(name, '/') && is_same(name, &st)));
 }
+
+/* The program that was called, where that was a way of coming here. */
+static bool is_beside_caller(char path[PATH_MAX], const char *name)
+{
+    char dir[PATH_MAX];
+
+    if (strlen(program_invocation_name) >= sizeof dir)
+        return false;
+    strcpy(dir, program_invocation_name);
+    return parts_is_launcher(program_invocation_name) && cut(dir) && is_there(path, dir, ".", name);
+}
+
+bool parts_daemon(char path[PATH_MAX])
+{
+    static const char name[] = "viaductd";
+
+    return (is_near(path, "daemon", name) || is_beside_caller(path, name) ||
+            is_there(path, VIADUCT_PREFIX "/", VIADUCT_BINDIR, name)) &&
+           access(path, X_OK) == 0;
+}

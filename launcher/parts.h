@@ -16,5 +16,7 @@ void parts_whole(char path[PATH_MAX]);
 
 /* Whether that file is this launcher, by whichever of its programs. */
 bool parts_is_launcher(const char *path);
+/* viaductd, likewise; false: it is nowhere. */
+bool parts_daemon(char path[PATH_MAX]);
 
 #endif

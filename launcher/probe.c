@@ -8,17 +8,13 @@
  */
 #include "launcher/probe.h"
 
-#include <fcntl.h>
-#include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "client/learned.h"
+#include "launcher/aside.h"
 #include "launcher/cache.h"
 #include "launcher/probe_question.h"
 #include "launcher/probe_visit.h"
@@ -67,38 +63,6 @@ static void ask(const struct plan *plan, const char *session, int folder)
     cache_write(folder, lines, count);
 }
 
-/* However the command's signals are set. */
-static void limit_life(void)
-{
-    sigset_t none;
-
-    sigemptyset(&none);
-    signal(SIGALRM, SIG_DFL);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    alarm(ALARM_S);
-}
-
-/* Nothing is held that somebody may wait for the end of; `folder` goes with us. */
-static int let_go(int folder)
-{
-    int kept = fcntl(folder, F_DUPFD, 3);
-
-    if (kept < 0)
-        _exit(1);
-    close_range(0, (unsigned)kept - 1, 0);
-    close_range((unsigned)kept + 1, UINT_MAX, 0);
-    for (int fd = 0; fd < 3; fd++)
-        if (open("/dev/null", O_RDWR) != fd)
-            _exit(1);
-    setsid();
-    umask(077);
-    if (chdir("/") < 0)
-        _exit(1);
-    prctl(PR_SET_NAME, "viaduct-probe");
-    limit_life();
-    return kept;
-}
-
 /* Whoever adopts orphans would find a child that it never had. */
 static bool adopts_orphans(void)
 {
@@ -110,17 +74,14 @@ static bool adopts_orphans(void)
 void probe_start(const struct plan *plan, const char *session)
 {
     int folder = probe_questions.count > 0 && !adopts_orphans() ? cache_lock() : -1;
-    pid_t between;
 
     if (folder < 0)
         return;
-    between = fork();
-    if (between == 0) {
-        if (fork() == 0)
-            ask(plan, session, let_go(folder));
+    if (aside_fork()) {
+        aside_let_go("viaduct-probe", &folder, 1);
+        alarm(ALARM_S);
+        ask(plan, session, folder);
         _exit(0);
     }
-    if (between > 0)
-        waitpid(between, NULL, 0);
     close(folder);
 }

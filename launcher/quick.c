@@ -24,6 +24,7 @@
 #include "launcher/judge.h"
 #include "launcher/options.h"
 #include "launcher/parts.h"
+#include "launcher/private.h"
 #include "launcher/probe.h"
 #include "launcher/probe_question.h"
 #include "launcher/run.h"
@@ -90,6 +91,13 @@ int vd_conf_client_read(struct vd_conf_client *c, const char *path, char **error
 int vd_conf_import(FILE *to, const char *path, char **error)
 {
     (void)to, (void)path, (void)error;
+    hand_over();
+}
+
+bool private_prepare(struct vd_hop *front, const struct vd_conf_chain *chain,
+                     const struct vd_hop *hops, size_t span, const struct vd_conf_client *conf)
+{
+    (void)front, (void)chain, (void)hops, (void)span, (void)conf;
     hand_over();
 }
 

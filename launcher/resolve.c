@@ -124,14 +124,6 @@ static void keep_ipv4(struct vd_hop *hop)
     hop->addr_count = kept;
 }
 
-static bool has_ipv4(const struct vd_hop *hop)
-{
-    for (uint8_t i = 0; i < hop->addr_count; i++)
-        if (hop->addrs[i].family == VD_IPV4)
-            return true;
-    return false;
-}
-
 static bool any_is_socks4(const struct vd_hop *hops, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -150,7 +142,12 @@ void resolve_hops(const char *chain, struct vd_hop *hops, size_t count, bool any
         struct place place = {chain, i + 1, hop};
         bool is_name = vd_endpoint_is_name(&hop->at);
 
-        if (is_name && (!before || !vd_hop_takes_names(before)))
+        if (hop->unix_len > 0 && before)
+            die_of(&place, "a unix socket is on this machine, where no hop leads to; allowed: for "
+                           "hop 1");
+        if (hop->unix_len > 0)
+            continue;
+        if (is_name && hop->addr_count == 0 && (!before || !vd_hop_takes_names(before)))
             ask_system(&place, hop);
         if (ipv4_only || (before && !carries_ipv6(before)))
             keep_ipv4(hop);
@@ -161,6 +158,4 @@ void resolve_hops(const char *chain, struct vd_hop *hops, size_t count, bool any
                              : "it has IPv6 addresses only, which the SOCKS4 hop before it cannot "
                                "carry");
     }
-    if (!has_ipv4(&hops[0]))
-        say_note("chain `%s`: hop 1 has IPv6 addresses only; IPv4 sockets are refused", chain);
 }

@@ -39,9 +39,10 @@ OPTIONS = [  # arguments behind which `touch marker` stands, and the error
      "-x: bad port in the proxy URL `socks5h://u:***@h:99999`; allowed: 1 to 65535"),
     (["-xhttps://h"], f"-x: a TLS hop `https://h:443` is not served by this version; allowed: "
                       f"{SCHEMES}"),
-    (["--proxy=socks5h://unix:/run/x"],
-     "-x: a hop on a unix socket `socks5h://unix:/run/x` is not served by this version; allowed: "
-     f"{SCHEMES}"),
+    (HOP + ["--proxy=socks5h://unix:/run/x"],
+     "chain `default`: hop 2 (socks5h://unix:/run/x): a unix socket is on this machine, where no hop "
+     "leads to; allowed: for hop 1"),
+    (["-x", "socks5h://unix:x"], "-x: bad port in the proxy URL `socks5h://unix:x`; allowed: 1 to 65535"),
     (["-x", "http://h"] * 17, "-x: too many hops; allowed: up to 16"),
     (HOP + ["-c", "other"], "-x and -c both name a chain; allowed: one of them"),
     (["-c", "other"], "-c other: no configuration was found that could have this chain"),

@@ -147,10 +147,15 @@ def test_hop_names(desk):
 
 
 def test_ipv6_only_hop(desk):
-    told = desk.run("-v", "-x", "socks5h://[::1]:9", "true").stderr.decode()
-    same(told, "viaduct: chain `default`: hop 1 has IPv6 addresses only; IPv4 sockets are "
-               "refused\n", "-v")
-    same(desk.run("-x", "socks5h://[::1]:9", "true").stderr, b"", "without -v")
+    plan = Plan.of(desk, "-x", "socks5h://[::1]:9")
+    same(plan.hop_addresses(), ["127.0.0.1", "00" * 15 + "01"], "a hop of our own stands for it")
+    place = desk.path("alone")  # without viaductd
+    copy_launcher(os.path.dirname(os.path.dirname(desk.viaduct)), place)
+    alone = [place + "/launcher/viaduct", "-x", "socks5h://[::1]:9", "-v", "true"]
+    got = subprocess.run(alone, capture_output=True, env={"PATH": "/bin:/usr/bin"}, check=False)
+    same((got.returncode, got.stderr.decode()),
+         (0, "viaduct: chain `default`: a first hop has IPv6 addresses only, and viaductd is missing; "
+             "IPv4 sockets are refused\n"), "without viaductd")
 
 
 def test_remote_dns_by_scheme(desk):

@@ -113,10 +113,10 @@ class Plan:
 
     def hop_addresses(self):
         """The first IPv4 or IPv6 address of each hop."""
-        size = 8 + 4 + 8 * 24 + 24 + 2 + 1 + 256 + 1 + 256 + 256 + 108
+        size = 12 + 4 + 8 * 24 + 24 + 2 + 1 + 256 + 1 + 256 + 256 + 108 + 256
         found = []
         for i in range(self.hops):
-            ip = self.plan[self.hops_at + i * size + 12:][:24]
+            ip = self.plan[self.hops_at + i * size + 16:][:24]
             count = self.plan[self.hops_at + i * size + 4]
             if count == 0:
                 found.append(None)
