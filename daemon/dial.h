@@ -77,7 +77,7 @@ struct dial {
     bool by_v4;             /* the family to be tried next */
     uint16_t port;
     int err;
-    int number; /* errno of the last attempt that failed; 0: none did */
+    int number;           /* errno of the last attempt that failed; 0: none did */
     unsigned alive, used; /* attempts */
     const struct vd_endpoint *target;
     struct vd_endpoint final; /* chain: the target as the last hop takes it */

@@ -103,8 +103,8 @@ int vd_shake_feed(struct vd_shake *s, const uint8_t *data, size_t len, size_t *u
  * cut short (REP alone is enough to know why). */
 int vd_shake_lost(struct vd_shake *s, enum vd_loss loss);
 
-/* What a hop that stands for others (proto/url.h) said in words when it refused: not ended by a NUL,
- * in the shake; NULL if it said nothing. */
+/* What a hop that stands for others (proto/url.h) said in words when it refused: not ended by a
+ * NUL, in the shake; NULL if it said nothing. */
 const char *vd_shake_told(const struct vd_shake *s, size_t *len);
 
 /* BIND: after the first VD_DONE, await the second reply. */

@@ -79,8 +79,9 @@ static void test_files(void)
     play_file("nowhere.conf", "nowhere.conf: No such file or directory");
     play_file("nul.conf", "nul.conf: not a text: it contains a NUL byte");
     play_file(".", ".: not a configuration file; allowed: a regular file or a pipe, up to 16 MiB");
-    play_file("/dev/null",
-              "/dev/null: not a configuration file; allowed: a regular file or a pipe, up to 16 MiB");
+    play_file(
+        "/dev/null",
+        "/dev/null: not a configuration file; allowed: a regular file or a pipe, up to 16 MiB");
 }
 
 static void play_warning(const char *text, mode_t mode, const char *want)
