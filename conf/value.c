@@ -8,7 +8,7 @@
 #include "proto/bytes.h"
 #include "proto/err.h"
 
-#define SERVED "socks4, socks4a, socks5, socks5h or http, as in socks5h://HOST:PORT"
+#define SERVED "socks4, socks4a, socks5, socks5h, http or https, as in socks5h://HOST:PORT"
 #define CLEAN  __attribute__((cleanup(clean_text)))
 
 const char *const vd_conf_modes[] = {"strict",      "dynamic",  "random",
@@ -106,24 +106,12 @@ static int hop_wrong(const char *url, const struct vd_url_error *why, char **err
                          why->allowed);
 }
 
-static int hop_unserved(const struct vd_hop *hop, const char *what, char **error)
-{
-    char text[VD_URL_TEXT];
-    struct vd_out out = vd_out_over(text, sizeof text);
-
-    vd_url_print(&out, hop);
-    return vd_conf_wrong(error, "%s `%s` is not served by this version; allowed: " SERVED, what,
-                         vd_out_string(&out));
-}
-
 int vd_conf_hop(struct vd_hop *hop, const char *url, char **error)
 {
     struct vd_url_error why = {"url", "scheme://[user[:password]@]host[:port]"};
 
     if (vd_url_read(hop, url, strlen(url), &why) < 0)
         return hop_wrong(url, &why, error);
-    if (hop->scheme == VD_HTTPS)
-        return hop_unserved(hop, "a TLS hop", error);
     if (!vd_endpoint_is_name(&hop->at) && hop->addr_count == 0) {
         hop->addrs[0] = hop->at.ip;
         hop->addr_count = 1;

@@ -28,8 +28,7 @@ extern const char *const vd_conf_udp_filters[];  /* host, port, any: enum vd_udp
 /* The index of `text` among `words`. `what` names the option in the error. */
 int vd_conf_choice(const char *what, const char *const *words, const char *text, char **error);
 
-/* A proxy's URL; *hop gets its own address into addrs when the host is one. Hops that this version
- * cannot carry (https) are errors. */
+/* A proxy's URL; *hop gets its own address into addrs when the host is one. */
 int vd_conf_hop(struct vd_hop *hop, const char *url, char **error);
 
 int vd_conf_pattern(struct vd_pattern *pattern, const char *text, char **error);

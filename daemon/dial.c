@@ -27,7 +27,7 @@ void dial_stop(struct dial *d)
     resolve_stop(&d->wait);
     loop_timer_stop(dial_loop(d), &d->timer);
     dial_close_attempts(d);
-    loop_close(dial_loop(d), &d->io);
+    dial_close(d);
     d->phase = DIAL_OVER;
 }
 

@@ -13,6 +13,7 @@
 #include "daemon/loop.h"
 #include "daemon/net.h"
 #include "daemon/resolve.h"
+#include "daemon/tls.h"
 #include "proto/chain.h"
 #include "proto/proxyline.h"
 
@@ -34,8 +35,10 @@ struct dialer {
     const struct vd_conf_chain *upstream; /* hop_count 0: none */
     struct learned *learned;              /* of its hops */
     struct shared *shared;                /* what other workers know of them */
-    uint32_t mark;                        /* SO_MARK of what it opens; 0: none */
-    uint8_t *scratch;                     /* the worker's shared buffer */
+    struct tls_pool *tls;
+    const struct tls_contexts *contexts; /* of hops that speak https */
+    uint32_t mark;                       /* SO_MARK of what it opens; 0: none */
+    uint8_t *scratch;                    /* the worker's shared buffer */
     size_t scratch_len;
 };
 
@@ -64,6 +67,8 @@ struct dial {
 
     struct loop_io io;        /* done: the connected socket */
     uint32_t seen;            /* done: events that came with it */
+    struct tls *tls;          /* done: whose owner's end the socket is, or NULL: taken with it */
+    struct net_addr out;      /* done, with TLS: the connection's local address */
     struct net_addr peer;     /* done: where it is connected to */
     struct vd_endpoint bound; /* done: a chain's last reply */
     bool chained;

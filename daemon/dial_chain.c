@@ -72,6 +72,7 @@ static int explain(struct dial *d, int err)
     vd_chain_explain(&out, &d->chain, err);
     if (err == -VD_ERR_UNREACHABLE && d->phase == DIAL_RACE)
         explain_race(d, &out);
+    dial_tls_explain(d, &out, err);
     d->said_len = out.len;
     d->said_err = (uint8_t)(err < 0 ? -err : err);
     return for_client(d, err);
@@ -96,6 +97,7 @@ static bool is_chain_started(struct dial *d)
     struct vd_path path = {.hops = up->hops, .count = d->hops ? d->hops : (uint8_t)up->hop_count};
     for (uint8_t i = 0; i < path.count; i++)
         path.order[i] = i;
+    path.tls = true;
     learned_path(d->by->learned, &path);
     int err = vd_chain_start(&d->chain, &path, d->command ? d->command : VD_CONNECT, &d->final);
     if (err < 0)
@@ -124,7 +126,7 @@ static int chain_send(struct dial *d)
     while ((n = vd_chain_pending(&d->chain, d->by->scratch, d->by->scratch_len)) > 0) {
         ssize_t sent = send(d->io.fd, d->by->scratch, n, MSG_NOSIGNAL);
         if (sent < 0)
-            return errno == EAGAIN ? 0 : vd_chain_lost(&d->chain, VD_LOSS_RESET);
+            return errno == EAGAIN ? 0 : dial_tls_lost(d, VD_LOSS_RESET);
         vd_chain_sent(&d->chain, (size_t)sent);
     }
     return 1;
@@ -140,9 +142,9 @@ static int chain_receive(struct dial *d, bool *again)
     if (n < 0 && errno == EAGAIN)
         *again = false;
     if (n < 0)
-        return *again ? vd_chain_lost(&d->chain, VD_LOSS_RESET) : VD_MORE;
+        return *again ? dial_tls_lost(d, VD_LOSS_RESET) : VD_MORE;
     if (n == 0)
-        return vd_chain_lost(&d->chain, VD_LOSS_EOF);
+        return dial_tls_lost(d, VD_LOSS_EOF);
     int result = vd_chain_feed(&d->chain, d->by->scratch, (size_t)n, &used);
     if (peek && used > 0 && recv(d->io.fd, d->by->scratch, used, 0) != (ssize_t)used)
         return -VD_ERR_RESET;
@@ -175,7 +177,7 @@ static void chain_again(struct dial *d)
 {
     learned_unfit(d->by->learned, &d->chain);
     loop_timer_stop(dial_loop(d), &d->timer);
-    loop_close(dial_loop(d), &d->io);
+    dial_close(d);
     dial_race_forget(d);
     vd_chain_again(&d->chain);
     race_to_first_hop(d);
@@ -187,7 +189,10 @@ void dial_chain_on(struct dial *d)
     uint8_t stage_of = d->chain.at;
     int result = VD_MORE;
     while (again && result == VD_MORE) {
-        result = chain_send(d);
+        if (vd_chain_awaits_tls(&d->chain))
+            result = dial_tls_start(d);
+        if (result == VD_MORE)
+            result = chain_send(d);
         again = result == 1;
         if (again)
             result = chain_receive(d, &again);

@@ -20,6 +20,18 @@ void dial_finish(struct dial *d, int err);
 /* A reason (positive), kept unless one that tells a client more about its target is there. */
 void dial_blame(struct dial *d, int err);
 
+/* Closes the socket, with the TLS on it. */
+void dial_close(struct dial *d);
+
+/* dial_tls.c */
+
+/* The stream has come to a hop that speaks TLS: puts TLS on it. VD_OK, or a reason below 0. */
+int dial_tls_start(struct dial *d);
+/* The stream is at its end: a reason below 0, that of TLS if it failed, or VD_AGAIN. */
+int dial_tls_lost(struct dial *d, enum vd_loss loss);
+/* What TLS has to say about `err`, behind what the chain said. */
+void dial_tls_explain(const struct dial *d, struct vd_out *out, int err);
+
 /* dial_race.c; each but the last two may finish */
 
 void dial_race_to(struct dial *d, const struct vd_endpoint *e);

@@ -115,6 +115,15 @@ void handshake_reply(struct session *s)
         session_end(s, "client-gone");
 }
 
+void handshake_take_dialed(struct session *s)
+{
+    struct dial *dial = &s->setup->dial;
+    struct relay_leg *leg = session_leg(s, RELAY_TARGET);
+    loop_hand_over(session_loop(s), &dial->io, &leg->io);
+    leg->tls = dial->tls;
+    dial->tls = NULL;
+}
+
 static void on_dialed(struct dial *dial, int err)
 {
     struct session_setup *setup = loop_owner(dial, struct session_setup, dial);
@@ -127,13 +136,15 @@ static void on_dialed(struct dial *dial, int err)
             handshake_refuse_request(s, err);
         return;
     }
-    net_addr_local(&s->out, dial->io.fd);
+    s->out = dial->out;
+    if (!dial->tls)
+        net_addr_local(&s->out, dial->io.fd);
     s->peer = dial->peer;
     if (!dial->chained) {
         struct vd_ip ip = net_addr_ip(&s->out);
         vd_endpoint_set_ip(&bound, &ip, net_addr_port(&s->out));
     }
-    loop_hand_over(session_loop(s), &dial->io, &session_leg(s, RELAY_TARGET)->io);
+    handshake_take_dialed(s);
     relay_note(&s->relay, RELAY_TARGET, dial->seen);
     if (s->forward) {
         forward_dialed(s);
@@ -249,11 +260,9 @@ void handshake_request(struct session *s)
 static bool take_verdict(struct session *s, bool ok)
 {
     struct session_setup *setup = s->setup;
-    s->logged_in = ok;
-    if (ok && session_is_removed(s))
-        s->logged_in = ok = false;
     if (!ok)
         session_log_login_refused(s);
+    s->logged_in = ok;
     vd_accept_login(&setup->accept, ok);
     if (!ok)
         handshake_refuse(s);

@@ -27,6 +27,11 @@ static int run(struct options *o, struct listen_set *set, const struct listen_se
     return master_run(o, set, given);
 }
 
+static void warn(const char *text)
+{
+    fprintf(stderr, "viaductd: %s\n", text);
+}
+
 static int act(struct options *o, struct listen_set *set, const struct listen_set *given)
 {
     char *error = NULL;
@@ -36,9 +41,8 @@ static int act(struct options *o, struct listen_set *set, const struct listen_se
         return run(o, set, given);
     if (o->action == OPTIONS_PRINT && print_config(stdout, &o->conf) != 0)
         return complain(strdup(strerror(errno)));
-    for (size_t i = 0; o->action == OPTIONS_CHECK && i < set->count; i++)
-        if (set->at[i].warning)
-            fprintf(stderr, "viaductd: %s\n", set->at[i].warning);
+    if (o->action == OPTIONS_CHECK)
+        setup_warn(o, set, warn);
     if (o->action == OPTIONS_CHECK)
         puts("viaductd: the configuration is good");
     return 0;

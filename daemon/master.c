@@ -6,8 +6,7 @@
  *      │  │ gets a new worker        └── a worker that dies is not replaced
  *      │
  *      └── SIGHUP: everything is read and opened anew; if that went well, new workers start, and
- * the old ones are told to accept no more, to end the sessions of users that are gone, and
- * to end with their last session
+ * the old ones are told to accept no more and to end with their last session
  *
  * A slot's sockets stay open here while its worker changes, so that what is queued on them waits.
  * They are closed when draining begins: the workers then hold the last copies, take what is queued,
@@ -30,7 +29,6 @@
 #include "daemon/confine.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
-#include "daemon/revoke.h"
 #include "daemon/setup.h"
 #include "daemon/shared.h"
 #include "daemon/worker.h"
@@ -83,7 +81,7 @@ static int be_worker(struct master *m, pid_t parent, int slot)
     if (getppid() != parent)
         return 1;
     signal(SIGCHLD, SIG_IGN); /* the login helper is not waited for */
-    return worker_run(&m->options->conf, m->set, slot, &m->shared);
+    return worker_run(&m->options->conf, m->options->contexts, m->set, slot, &m->shared);
 }
 
 /* 0 in the parent, IN_WORKER in the worker when it has ended. */
@@ -187,13 +185,16 @@ static void tell_listeners(const struct listen_set *set, const struct listen_set
     char text[VD_ENDPOINT_TEXT + VD_UNIX_PATH_MAX + 16];
     for (size_t i = 0; i < set->count; i++) {
         struct vd_out out = vd_out_over(text, sizeof text);
-        if (set->at[i].warning)
-            log_say(LOG_QUIET, "%s", set->at[i].warning);
         if (before && listen_holds(before, set->at[i].fds[0]))
             continue;
         listen_print(&out, &set->at[i]);
         log_say(LOG_NORMAL, "listening on %s", vd_out_string(&out));
     }
+}
+
+static void warn(const char *text)
+{
+    log_say(LOG_QUIET, "%s", text);
 }
 
 /* Room for everybody who may live on, before anything is changed. */
@@ -222,6 +223,7 @@ static void change(struct master *m, struct options *options, struct listen_set 
 {
     log_change(options->level, options->conf.log_json);
     tell_listeners(set, m->set);
+    setup_warn(options, set, warn);
     change_slots(m, slots, set->workers);
     listen_unlink_unless(m->set, set);
     listen_close_unless(m->set, set);
@@ -258,6 +260,7 @@ static int reload(struct master *m)
     struct options options = {.argv = NULL};
     struct listen_set set = {0};
     struct slot *slots = NULL;
+    size_t before = m->old_count;
     notify_reloading();
     if (read_anew(m, &options, &set, &slots) != 0) {
         log_say(LOG_QUIET, "reload failed: everything stays as it was");
@@ -268,11 +271,10 @@ static int reload(struct master *m)
         return 0;
     }
     shared_next_generation(&m->shared, m->old_count == 0);
-    revoke_users(&m->shared, &m->options->conf, &options.conf);
     change(m, &options, &set, slots);
     if (spawn_due(m) == IN_WORKER)
         return IN_WORKER;
-    for (size_t i = 0; i < m->old_count; i++)
+    for (size_t i = before; i < m->old_count; i++)
         kill(m->old[i].pid, SIGUSR1);
     log_say(LOG_NORMAL, "reloaded");
     notify("READY=1");
@@ -359,6 +361,7 @@ static int run(struct master *m)
     if (spawn_due(m) == IN_WORKER)
         return m->status;
     tell_listeners(m->set, NULL);
+    setup_warn(m->options, m->set, warn);
     notify("READY=1");
     while (m->alive > 0 || !m->draining) {
         log_flush();

@@ -403,4 +403,6 @@ void options_free(struct options *o)
 {
     free_words(o->argv, o->argc);
     vd_conf_daemon_free(&o->conf);
+    tls_contexts_free(o->contexts);
+    o->contexts = NULL;
 }

@@ -9,11 +9,13 @@
 
 #include "conf/daemon.h"
 #include "daemon/log.h"
+#include "daemon/tls_context.h"
 
 enum options_action { OPTIONS_RUN, OPTIONS_CHECK, OPTIONS_PRINT, OPTIONS_DONE };
 
 struct options {
     struct vd_conf_daemon conf;
+    struct tls_contexts *contexts; /* of hops: see setup_check */
     enum log_level level;
     enum options_action action;
     char **argv; /* a copy, to read everything once more at a reload */

@@ -57,7 +57,7 @@ static void on_second(struct dial *dial, int err)
         return;
     }
     vd_endpoint_set_ip(&peer, &ip, dial->bound.port);
-    loop_hand_over(session_loop(s), &dial->io, &session_leg(s, RELAY_TARGET)->io);
+    handshake_take_dialed(s);
     relay_note(&s->relay, RELAY_TARGET, dial->seen);
     s->state = SESSION_REPLY;
     loop_timer_in(session_loop(s), &s->timer, s->worker->conf->connect_ms);
@@ -94,7 +94,9 @@ static void on_first(struct dial *dial, int err)
         handshake_refuse_request(s, err);
         return;
     }
-    net_addr_local(&s->out, dial->io.fd);
+    s->out = dial->out;
+    if (!dial->tls)
+        net_addr_local(&s->out, dial->io.fd);
     s->peer = dial->peer;
     if (!is_address(&ip))
         ip = address_of_hop(dial);

@@ -64,13 +64,16 @@ static int try_chain(const struct vd_conf_chain *up, char **error)
     char text[2048];
     for (uint8_t i = 0; i < path.count; i++)
         path.order[i] = i;
+    path.tls = true;
     vd_endpoint_set_ip(&target, &ip, 80);
     int err = vd_chain_start(&chain, &path, VD_CONNECT, &target);
     if (err >= 0)
         return 0;
     struct vd_out out = vd_out_over(text, sizeof text);
     vd_chain_explain(&out, &chain, err);
-    if (asprintf(error, "upstream: %s; allowed: socks4, socks4a, socks5, socks5h, http",
+    if (asprintf(error,
+                 "upstream: %s; allowed: socks4, socks4a, socks5, socks5h, http, "
+                 "https",
                  vd_out_string(&out)) < 0)
         *error = NULL;
     return -1;
@@ -85,6 +88,20 @@ static int check_upstream(struct vd_conf_chain *up, char **error)
         return -1;
     }
     return resolve_hops(up, error) == 0 ? try_chain(up, error) : -1;
+}
+
+static int read_contexts(struct options *o, char **error)
+{
+    const struct vd_conf_chain *up = &o->conf.upstream;
+    char *why = NULL;
+    o->contexts = tls_contexts_new();
+    int result = o->contexts ? 0 : -1;
+    for (size_t i = 0; result == 0 && i < up->hop_count; i++)
+        result = tls_contexts_add(o->contexts, &up->hops[i], &why);
+    if (why && asprintf(error, "upstream: %s", why) < 0)
+        *error = NULL;
+    free(why);
+    return result;
 }
 
 /* --- the rest --- */
@@ -106,9 +123,28 @@ int setup_check(struct options *o, const struct listen_set *given, struct listen
                 char **error)
 {
     if (listen_use_given(given, &o->conf, error) != 0 || options_complete(o, error) != 0 ||
-        confine_check(&o->conf, error) != 0 || check_upstream(&o->conf.upstream, error) != 0)
+        confine_check(&o->conf, error) != 0 || check_upstream(&o->conf.upstream, error) != 0 ||
+        read_contexts(o, error) != 0)
         return -1;
     return listen_plan(set, &o->conf, o->conf.workers, error);
+}
+
+void setup_warn(const struct options *o, const struct listen_set *set,
+                void (*say)(const char *text))
+{
+    const struct vd_conf_chain *up = &o->conf.upstream;
+    char text[VD_URL_TEXT + 128];
+    for (size_t i = 0; i < set->count; i++)
+        if (set->at[i].warning)
+            say(set->at[i].warning);
+    for (size_t i = 0; i < up->hop_count; i++) {
+        struct vd_out out = vd_out_over(text, sizeof text);
+        if (!up->hops[i].no_verify)
+            continue;
+        vd_out_text(&out, "upstream: verify=no: whoever answers is taken for hop ");
+        vd_url_print(&out, &up->hops[i]);
+        say(vd_out_string(&out));
+    }
 }
 
 int setup_open(const struct options *o, struct listen_set *set, const struct listen_set *have,

@@ -12,7 +12,6 @@
 
 #include "daemon/batch.h"
 #include "daemon/log.h"
-#include "daemon/revoke.h"
 #include "daemon/session.h"
 
 enum {
@@ -103,11 +102,8 @@ static void on_signal(struct loop_io *io, uint32_t events)
     struct worker *w = loop_owner(io, struct worker, signals);
     struct signalfd_siginfo info;
     (void)events;
-    while (read(io->fd, &info, sizeof info) == sizeof info) {
-        if (info.ssi_signo == SIGUSR1)
-            session_end_removed(w);
+    while (read(io->fd, &info, sizeof info) == sizeof info)
         start_drain(w, info.ssi_signo);
-    }
 }
 
 /* After a crowd has left, what is kept for the next one is more than is ever needed soon. */
@@ -198,6 +194,8 @@ static int start(struct worker *w, const struct listen_set *set, int slot)
                                 .upstream = &conf->upstream,
                                 .learned = &w->learned,
                                 .shared = w->shared,
+                                .tls = &w->tls,
+                                .contexts = w->contexts,
                                 .mark = conf->mark,
                                 .scratch = w->pool.buffer,
                                 .scratch_len = RELAY_BUFFER};
@@ -223,14 +221,14 @@ static void stop(struct worker *w)
     loop_free(&w->loop);
 }
 
-int worker_run(const struct vd_conf_daemon *conf, struct listen_set *set, int slot,
-               struct shared *shared)
+int worker_run(const struct vd_conf_daemon *conf, const struct tls_contexts *contexts,
+               struct listen_set *set, int slot, struct shared *shared)
 {
     static struct worker w;
     w.conf = conf;
+    w.contexts = contexts;
     w.shared = shared;
     w.counts = &shared_own(shared)->counts;
-    w.revoked = revoke_count(shared);
     listen_close_others(set, slot);
     if (start(&w, set, slot) != 0) {
         log_say(LOG_QUIET, "worker cannot start: %s", strerror(errno));

@@ -10,6 +10,7 @@
 #include "daemon/login.h"
 #include "daemon/relay.h"
 #include "daemon/shared.h"
+#include "daemon/tls_context.h"
 
 struct batch;
 struct session;
@@ -24,9 +25,9 @@ struct worker {
     struct login *login;
     struct dialer dialer;
     struct learned learned;
-    uint64_t revoked; /* users removed before it started (revoke.h) */
     struct relay_pool pool;
     struct tls_pool tls;
+    const struct tls_contexts *contexts; /* of hops */
     struct listener *listeners;
     size_t listener_count;
     size_t more_timers; /* beside those of sessions */
@@ -52,8 +53,8 @@ struct worker {
 
 /* Runs until the worker has nothing more to do; the process then exits with the result. Takes the
  * sockets of `slot` and closes the others. */
-int worker_run(const struct vd_conf_daemon *conf, struct listen_set *set, int slot,
-               struct shared *shared);
+int worker_run(const struct vd_conf_daemon *conf, const struct tls_contexts *contexts,
+               struct listen_set *set, int slot, struct shared *shared);
 
 /* Whether a listener may accept another connection, which is counted then as a session that is
  * open; if not, all are paused. */

@@ -119,7 +119,7 @@ static int start_shake(const struct vd_chain *c, struct vd_shake *s, unsigned po
     struct vd_endpoint target;
     int r;
 
-    if (hop->scheme == VD_HTTPS || (hop->unix_len > 0 && position > 0))
+    if ((hop->scheme == VD_HTTPS && !c->path.tls) || (hop->unix_len > 0 && position > 0))
         return -VD_ERR_UNSUPPORTED;
     r = target_of(c, position, &target);
     if (r == VD_OK)
@@ -137,9 +137,29 @@ static int enter_hop(struct vd_chain *c, unsigned position)
     return start_shake(c, &c->shake, position);
 }
 
+/* Up to the next hop that wants TLS nothing has to be done. */
+static void skip_plain(struct vd_chain *c)
+{
+    while (c->secured < c->path.count && vd_path_hop(&c->path, c->secured)->scheme != VD_HTTPS)
+        c->secured++;
+}
+
+bool vd_chain_awaits_tls(const struct vd_chain *c)
+{
+    return c->secured == c->at && !c->cause && c->shake.stage != VD_STAGE_DONE;
+}
+
+void vd_chain_has_tls(struct vd_chain *c)
+{
+    assert(vd_chain_awaits_tls(c));
+    c->secured++;
+    skip_plain(c);
+}
+
 static int start_over(struct vd_chain *c)
 {
-    c->flown = c->cause = 0;
+    c->flown = c->cause = c->secured = 0;
+    skip_plain(c);
     for (unsigned position = c->path.count; position-- > 0;) {
         int r = enter_hop(c, position);
 
@@ -220,7 +240,7 @@ static bool may_say(const struct vd_chain *c, struct message m)
 {
     struct message heard = heard_next(c);
 
-    if (m.stage == VD_STAGE_DONE || heard.stage == VD_STAGE_DONE || c->cause)
+    if (m.stage == VD_STAGE_DONE || heard.stage == VD_STAGE_DONE || c->cause || m.at >= c->secured)
         return false;
     if (order(m, heard) == 0)
         return true;
@@ -269,6 +289,8 @@ static size_t write_flight(const struct vd_chain *c, uint8_t *buf, size_t cap)
 
 size_t vd_chain_pending(const struct vd_chain *c, uint8_t *buf, size_t cap)
 {
+    if (vd_chain_awaits_tls(c))
+        return 0;
     return is_serial(c) ? vd_shake_pending(&c->shake, buf, cap) : write_flight(c, buf, cap);
 }
 
@@ -419,13 +441,14 @@ int vd_chain_feed(struct vd_chain *c, const uint8_t *data, size_t len, size_t *u
 {
     int r;
 
+    assert(!vd_chain_awaits_tls(c));
     *used = 0;
     do {
         size_t n = 0;
 
         r = feed_hop(c, data + *used, len - *used, &n);
         *used += n;
-    } while (r == VD_MORE && *used < len && !vd_chain_speaks(c));
+    } while (r == VD_MORE && *used < len && !vd_chain_speaks(c) && !vd_chain_awaits_tls(c));
     return r;
 }
 

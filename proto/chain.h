@@ -25,6 +25,7 @@ struct vd_path {
      * follows for its next request. */
     uint16_t flights; /* the hop may be told more before it has answered */
     uint16_t proven;  /* and has done well with that: silence then has another cause */
+    bool tls;         /* the driver can put TLS on the stream, for hops of the scheme https */
 };
 
 struct vd_chain {
@@ -36,6 +37,7 @@ struct vd_chain {
     uint8_t cause; /* enum vd_err: why the hop before says that this one cannot be reached */
     uint8_t say_at, say_stage;     /* the message said next */
     uint16_t say_sent;             /* bytes of it */
+    uint8_t secured;               /* how many hops have TLS, or need none */
     uint8_t flown;                 /* something was said ahead of an answer, */
     uint8_t ahead_at, ahead_stage; /* up to this message */
     uint32_t patience_ms;          /* how long silence may last that can come of the flight */
@@ -60,8 +62,8 @@ uint16_t vd_path_proves(const struct vd_path *path);
 /* Copies `path` and `target`. Every hop but the last gets CONNECT to the next one: by name where it
  * resolves names, else by the first of the next hop's `addrs`. VD_OK, or as vd_shake_start for any
  * of the hops (all are tried before a byte is sent), -VD_ERR_UNSUPPORTED for a hop this chain
- * cannot carry: https, or a unix socket behind another hop. After an error vd_chain_at names the
- * hop. */
+ * cannot carry: https unless path->tls, or a unix socket behind another hop. After an error
+ * vd_chain_at names the hop. */
 int vd_chain_start(struct vd_chain *c, const struct vd_path *path, enum vd_command command,
                    const struct vd_endpoint *target);
 /* As their counterparts of proto/shake.h. What a hop says of its target is, but for the last one,
@@ -79,6 +81,11 @@ int vd_chain_lost(struct vd_chain *c, enum vd_loss loss);
 void vd_chain_next(struct vd_chain *c);
 /* After VD_AGAIN, on a new connection to the first hop: from the start, message by message. */
 void vd_chain_again(struct vd_chain *c);
+/* Whether the stream has come to a hop of the scheme https: nothing is said to it, in a flight
+ * neither, before the driver has put TLS on the stream and says so. What TLS comes to if it fails
+ * the driver knows (VD_ERR_TLS, VD_ERR_CERTIFICATE), or the stream just ends. */
+bool vd_chain_awaits_tls(const struct vd_chain *c);
+void vd_chain_has_tls(struct vd_chain *c);
 
 /* For who looks on: the message that is said next, as a place in the sequence of all. */
 struct vd_said {

@@ -10,7 +10,7 @@ _viaduct_value()
         --log-format) COMPREPLY=($(compgen -W 'text json' -- "$2")) ;;
         --trace-format) COMPREPLY=($(compgen -W 'text pcapng pcap' -- "$2")) ;;
         -x | --proxy)
-            COMPREPLY=($(compgen -W 'socks5h:// socks5:// socks4a:// socks4:// http://' -- "$2"))
+            COMPREPLY=($(compgen -W 'socks5h:// socks5:// socks4a:// socks4:// http:// https://' -- "$2"))
             compopt -o nospace 2>/dev/null
             ;;
         -f | --config | --log | --import | --users) COMPREPLY=($(compgen -f -- "$2")) ;;

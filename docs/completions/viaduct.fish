@@ -28,7 +28,7 @@ function __viaduct_options
     not __viaduct_command >/dev/null
 end
 
-set -l urls socks5h:// socks5:// socks4a:// socks4:// http://
+set -l urls socks5h:// socks5:// socks4a:// socks4:// http:// https://
 
 complete -c viaduct -f
 complete -c viaduct -n 'not __viaduct_options' -a '(__fish_complete_subcommand --fcs-skip=1)'

@@ -2,7 +2,7 @@
 
 complete -c viaductd -f
 complete -c viaductd -s l -l listen -x -d 'Where to listen'
-complete -c viaductd -s x -l proxy -x -a 'socks5h:// socks5:// socks4a:// socks4:// http://' -d 'Upstream hop'
+complete -c viaductd -s x -l proxy -x -a 'socks5h:// socks5:// socks4a:// socks4:// http:// https://' -d 'Upstream hop'
 complete -c viaductd -s u -l user -x -d 'NAME:PASSWORD of who may use it'
 complete -c viaductd -l users -r -F -d 'File of lines NAME:HASH'
 complete -c viaductd -s a -l allow -x -d 'What is allowed'

@@ -82,9 +82,9 @@ const struct conf_row conf_client_rows[] = {
 
     /* proxies */
     {"proxy a {\n}\n", "x.conf:2: proxy `a` has no url; allowed: url = \"socks5h://HOST:PORT\""},
-    {"proxy a { url = \"sock5://h\" }",
-     "x.conf:1: bad scheme in the proxy URL `sock5://h`; allowed: socks4, socks4a, socks5, socks5h "
-     "or http, as in socks5h://HOST:PORT"},
+    {"proxy a { url = \"sock5://h\" }", "x.conf:1: bad scheme in the proxy URL `sock5://h`; "
+                                        "allowed: socks4, socks4a, socks5, socks5h, "
+                                        "http or https, as in socks5h://HOST:PORT"},
     {"proxy a { url = \"http://h:0\" }",
      "x.conf:1: bad port in the proxy URL `http://h:0`; allowed: 1 to 65535"},
     {"proxy a { url = \"http://h:65536\" }",
@@ -99,13 +99,14 @@ const struct conf_row conf_client_rows[] = {
      "x.conf:1: bad port in the proxy URL `socks5h://alice:***@h:x`; allowed: 1 to 65535"},
     {"proxy a { url = \"socks5h:/alice:secret@h\" }",
      "x.conf:1: bad scheme in the proxy URL `socks5h:***@h`; allowed: socks4, socks4a, socks5, "
-     "socks5h or http, as in socks5h://HOST:PORT"},
+     "socks5h, http or https, as in socks5h://HOST:PORT"},
     {"proxy a { url = \"http://h?speed=9\" }",
      "x.conf:1: bad option in the proxy URL `http://h?speed=9`; allowed: timeout=SECONDS, "
      "pipeline=auto, off or lead, probe=yes or no, ca=FILE, verify=yes or no"},
-    {"proxy a { url = \"https://h\" }",
-     "x.conf:1: a TLS hop `https://h:443` is not served by this version; allowed: socks4, socks4a, "
-     "socks5, socks5h or http, as in socks5h://HOST:PORT"},
+    {"proxy a { url = \"https://h?ca=x\" }", NULL},
+    {"proxy a { url = \"http://h?verify=no\" }",
+     "x.conf:1: bad option in the proxy URL `http://h?verify=no`; allowed: ca=FILE and verify=no "
+     "with https:// only"},
     {"proxy a { url = \"socks5h://unix:/run/x\" }", NULL},
     {"proxy a { url = \"http://h\" addresses = {\"10.0.0.1\", \"fd00::1\"} }", NULL},
     {"proxy a {\n url = \"http://h\"\n addresses = {\"10.0.0.1\",\n \"h\"} }",

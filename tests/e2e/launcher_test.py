@@ -15,7 +15,7 @@ from lib import desk as desk_of
 from lib.desk import HOP, IS_ROOT, NOBODY, NOT_FOUND, OWN, Plan
 from lib.tap import holds, same
 
-SCHEMES = "socks4, socks4a, socks5, socks5h or http, as in socks5h://HOST:PORT"
+SCHEMES = "socks4, socks4a, socks5, socks5h, http or https, as in socks5h://HOST:PORT"
 PATTERNS = ("an address, ADDRESS/BITS, a name, *.SUFFIX or *, each with an optional :PORT (IPv6 "
             "with a port in brackets)")
 
@@ -37,8 +37,6 @@ OPTIONS = [  # arguments behind which `touch marker` stands, and the error
     (["-x", "foo"], f"-x: bad scheme in the proxy URL `foo`; allowed: {SCHEMES}"),
     (["-x", "socks5h://u:secret@h:99999"],
      "-x: bad port in the proxy URL `socks5h://u:***@h:99999`; allowed: 1 to 65535"),
-    (["-xhttps://h"], f"-x: a TLS hop `https://h:443` is not served by this version; allowed: "
-                      f"{SCHEMES}"),
     (HOP + ["--proxy=socks5h://unix:/run/x"],
      "chain `default`: hop 2 (socks5h://unix:/run/x): a unix socket is on this machine, where no hop "
      "leads to; allowed: for hop 1"),

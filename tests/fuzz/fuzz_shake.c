@@ -52,6 +52,7 @@ static int start(struct vd_chain *chain, struct vd_hop hops[SHAKE_HOPS_MAX], con
     }
     path.flights = head[SHAKE_LOGINS] >> 3 & 7;
     path.proven = head[SHAKE_LOGINS] >> 6;
+    path.tls = head[SHAKE_TARGET] >> 3 & 1;
     make_target(&target, head[SHAKE_TARGET]);
     return vd_chain_start(chain, &path, (enum vd_command)(1 + head[SHAKE_TARGET] / 64 % 3),
                           &target);

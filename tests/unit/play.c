@@ -45,8 +45,13 @@ static void client_says(struct play_end *end, struct vd_chain *chain, size_t chu
 
         n = vd_chain_pending(chain, buf, cap);
         promise(end, n <= cap, "pending: at most cap");
-        if (n == 0)
+        if (n == 0 && !vd_chain_awaits_tls(chain))
             return;
+        if (n == 0) {
+            say(end, (const uint8_t *)PLAY_TLS, sizeof PLAY_TLS - 1);
+            vd_chain_has_tls(chain);
+            continue;
+        }
         say(end, buf, n);
         vd_chain_sent(chain, n);
         move_chain(chain);

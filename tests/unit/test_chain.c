@@ -11,6 +11,7 @@
 static const char tunnel[] = "\5\0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n\0\x5a tunnel";
 
 static struct vd_hop hops[VD_HOPS_MAX + 1];
+static bool with_tls; /* the driver can do that */
 
 /* Reads hops that are apart by spaces. A "|" gives the address of a name:
  * "socks5://h|192.0.2.7" is a hop whose name was resolved. */
@@ -18,6 +19,7 @@ static void read_hops(struct vd_path *path, const char *urls)
 {
     memset(path, 0, sizeof *path);
     path->hops = hops;
+    path->tls = with_tls;
     while (*urls) {
         size_t len = strcspn(urls, " "), url_len = strcspn(urls, " |");
         struct vd_hop *hop = &hops[path->count];
@@ -120,6 +122,21 @@ static const struct {
      BYTES(S5_OPEN S5_TO_H2 CONNECT(NAME)), BYTES("\5\0" S5_OK), PLAY_EOF, -VD_ERR_CLOSED, 1},
     {"the second hop is silent", "http://h1 socks5h://h2:8080", NAME, VD_CONNECT,
      BYTES(VIA_H2 S5_OPEN), BYTES(HTTP_OK), PLAY_SILENT, -VD_ERR_SILENT, 1},
+    {"TLS first", "https://h1", NAME, VD_CONNECT, BYTES(PLAY_TLS CONNECT(NAME)), BYTES(HTTP_OK), 0,
+     VD_DONE, 0},
+    {"TLS inside SOCKS5", "socks5h://h1 https://h2:1080", NAME, VD_CONNECT,
+     BYTES(S5_OPEN S5_TO_H2 PLAY_TLS CONNECT(NAME)), BYTES("\5\0" S5_OK HTTP_OK), 0, VD_DONE, 1},
+    {"TLS inside TLS", "https://h1 https://h2:8080", NAME, VD_CONNECT,
+     BYTES(PLAY_TLS VIA_H2 PLAY_TLS CONNECT(NAME)), BYTES(HTTP_OK HTTP_OK), 0, VD_DONE, 1},
+    {"TLS in the middle", "http://h1 https://h2:8080 socks4a://h3", NAME, VD_CONNECT,
+     BYTES(VIA_H2 PLAY_TLS CONNECT("h3:1080") S4_NAME), BYTES(HTTP_OK HTTP_OK "\0\x5a\0\0\0\0\0\0"),
+     0, VD_DONE, 2},
+    {"a hop with TLS refuses", "https://h1", NAME, VD_CONNECT, BYTES(PLAY_TLS CONNECT(NAME)),
+     BYTES("HTTP/1.1 403 No\r\n\r\n"), 0, -VD_ERR_DENIED, 0},
+    {"a hop with TLS is not reached", "socks5h://h1 https://h2:1080", NAME, VD_CONNECT,
+     BYTES(S5_OPEN S5_TO_H2), BYTES("\5\0\5\5\0\1\0\0\0\0\0\0"), 0, -VD_ERR_UNREACHABLE, 1},
+    {"a hop with TLS is silent", "https://h1", NAME, VD_CONNECT, BYTES(PLAY_TLS CONNECT(NAME)),
+     BYTES(""), PLAY_SILENT, -VD_ERR_SILENT, 0},
     {"the first hop is silent", "http://h1 socks5h://h2:8080", NAME, VD_CONNECT, BYTES(VIA_H2),
      BYTES(""), PLAY_SILENT, -VD_ERR_SILENT, 0},
 };
@@ -158,9 +175,11 @@ static void play(size_t i, size_t chunk, enum play_manner manner)
 static void play_all_ways(size_t i)
 {
     tap_begin();
+    with_tls = true;
     for (enum play_manner manner = PLAY_EXACT; manner <= PLAY_GREEDY; manner++)
         for (size_t chunk = 1; chunk <= 33; chunk++)
             play(i, chunk == 33 ? PLAY_WHOLE : chunk, manner);
+    with_tls = false;
     tap_end(rows[i].name);
 }
 

@@ -14,6 +14,7 @@ static void read_path(struct vd_path *path, const char *urls)
 {
     memset(path, 0, sizeof *path);
     path->hops = hops;
+    path->tls = true;
     for (; *urls; urls += strspn(urls, " ")) {
         size_t len = strcspn(urls, " ");
         struct vd_url_error why;
@@ -72,6 +73,17 @@ static const struct row {
      VD_DONE, 1},
     {"http, then socks5", "http://h1 socks5h://h2:8080", 3, 0, BYTES(VIA("h2") S5_OPEN S5_NAME),
      BYTES(VIA("h2") S5_OPEN S5_NAME), BYTES(HTTP_OK OK5), 0, VD_DONE, 1},
+    {"a hop with TLS waits for it", "socks5h://h1 https://h2:1080", 3, 0, BYTES(S5_OPEN TO("2")),
+     BYTES(S5_OPEN TO("2") PLAY_TLS CONNECT(NAME)), BYTES(OK5 HTTP_OK), 0, VD_DONE, 1},
+    {"what is behind a hop with TLS waits too", "socks5h://h1 https://h2:1080 socks5h://h3", 7, 0,
+     BYTES(S5_OPEN TO("2")), BYTES(S5_OPEN TO("2") PLAY_TLS CONNECT("h3:1080") S5_OPEN S5_NAME),
+     BYTES(OK5 HTTP_OK OK5), 0, VD_DONE, 2},
+    {"a flight inside TLS", "https://h1 socks5h://h2", 3, 0,
+     BYTES(PLAY_TLS CONNECT("h2:1080") S5_OPEN S5_NAME),
+     BYTES(PLAY_TLS CONNECT("h2:1080") S5_OPEN S5_NAME), BYTES(HTTP_OK OK5), 0, VD_DONE, 1},
+    {"a flight inside TLS goes wrong", "https://h1 socks5h://h2", 3, 0,
+     BYTES(PLAY_TLS CONNECT("h2:1080") S5_OPEN S5_NAME),
+     BYTES(PLAY_TLS CONNECT("h2:1080") S5_OPEN S5_NAME), BYTES(HTTP_OK), PLAY_EOF, VD_AGAIN, 1},
     {"http that has not said yes before", "http://h1 socks5h://h2:8080", 2, 0, BYTES(VIA("h2")),
      BYTES(VIA("h2") S5_OPEN S5_NAME), BYTES(HTTP_OK OK5), 0, VD_DONE, 1},
     {"socks5, then http with a login", "socks5h://h1 http://alice:secret@h2:1080", 3, 0,
