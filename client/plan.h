@@ -25,6 +25,9 @@ enum plan_listen { PLAN_LISTEN_UNSAID, PLAN_LISTEN_AUTO, PLAN_LISTEN_CHAIN, PLAN
 /* Whether handshakes are written down (client/trace.h), and how. */
 enum plan_trace { PLAN_TRACE_OFF, PLAN_TRACE_TEXT, PLAN_TRACE_PCAPNG, PLAN_TRACE_PCAP };
 
+/* How calls are intercepted: by what the program needs, by the library alone, by a supervisor. */
+enum plan_engine { PLAN_ENGINE_AUTO, PLAN_ENGINE_PRELOAD, PLAN_ENGINE_SUPERVISE };
+
 /* -q, nothing, -v, -vv */
 enum plan_verbosity { PLAN_QUIET, PLAN_FAILURES, PLAN_CONNECTIONS, PLAN_HOPS };
 
@@ -77,7 +80,8 @@ struct plan {
     /* Where the trace goes, an absolute path; "": the standard error. */
     char trace_file[PLAN_TRACE_MAX + 1];
     uint8_t trace_secrets; /* passwords are shown there */
-    uint8_t zero[3];
+    uint8_t engine;        /* enum plan_engine */
+    uint8_t zero[2];
 };
 
 /* The arrays; indices must be below the counts of the plan. */

@@ -241,6 +241,11 @@ enum program_fault program_judge(struct program *p, const char *path)
     return p->fault;
 }
 
+bool program_needs_supervisor(enum program_fault fault)
+{
+    return fault == PROGRAM_STATIC || fault == PROGRAM_GO || fault == PROGRAM_OTHER_LIBC;
+}
+
 /* --- words ----------------------------------------------------------------------------------- */
 
 static const char *words(enum program_fault fault)

@@ -40,6 +40,10 @@ struct program {
 /* Judges the file at `path`, following #! lines. */
 enum program_fault program_judge(struct program *p, const char *path);
 
+/* Whether what keeps the library out of a program does not keep a supervisor from it
+ * (launcher/supervise.h). */
+bool program_needs_supervisor(enum program_fault fault);
+
 /* The reason and the way out in words: "is statically linked: it loads no library ..." */
 void program_explain(struct vd_out *out, const struct program *p);
 

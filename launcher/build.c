@@ -220,6 +220,7 @@ static void set_head(struct build *b, const struct options *o)
     head->verbosity = (uint8_t)o->verbosity;
     head->log_json = o->log_json;
     head->audit = o->audit;
+    head->engine = (uint8_t)o->engine;
     head->timeout_ms = c->timeout_ms;
     set_stderr(head);
     set_log(head, o->log);

@@ -9,7 +9,8 @@
 
 struct found {
     char path[PATH_MAX]; /* the file to execute */
-    bool by_shell; /* a text without #!: the shell runs it, as execvp(3) does (judge_command) */
+    bool by_shell;   /* a text without #!: the shell runs it, as execvp(3) does (judge_command) */
+    bool supervised; /* it needs a supervisor (judge_command) */
 };
 
 /* Looks `command` up as execvp(3) does. Ends the program with status 127 if

@@ -20,7 +20,7 @@ static void judge_missing(const struct found *f, const struct program *p)
         say_die(EXIT_CANNOT_RUN, "%s: its interpreter %s: %s", f->path, p->path, strerror(errno));
 }
 
-void judge_command(struct found *f)
+void judge_command(struct found *f, enum plan_engine engine)
 {
     static struct program p;
     char text[SAY_MAX];
@@ -28,6 +28,8 @@ void judge_command(struct found *f)
 
     program_judge(&p, f->path);
     f->by_shell = p.by_shell;
+    f->supervised = engine == PLAN_ENGINE_SUPERVISE ||
+                    (engine == PLAN_ENGINE_AUTO && program_needs_supervisor(p.fault));
     if (p.fault == PROGRAM_MISSING)
         judge_missing(f, &p);
     if (parts_is_launcher(p.path))
@@ -35,6 +37,6 @@ void judge_command(struct found *f)
     program_explain(&out, &p);
     if (p.fault == PROGRAM_NO_SCRIPT || p.fault == PROGRAM_NO_INTERPRETER)
         say_die(EXIT_CANNOT_RUN, "%s %s", p.path, vd_out_string(&out));
-    if (p.fault != PROGRAM_FINE)
+    if (p.fault != PROGRAM_FINE && !(f->supervised && program_needs_supervisor(p.fault)))
         say_die(EXIT_OWN, "%s %s", p.path, vd_out_string(&out));
 }

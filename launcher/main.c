@@ -67,7 +67,7 @@ int main(int argc, char **argv)
         say_die(EXIT_OWN, "already inside a viaduct session (" SESSION_ENV " is set): the outer "
                           "chain would carry the inner one; leave out one of them");
     find_command(&found, options.command[0]);
-    judge_command(&found);
+    judge_command(&found, options.engine);
     parts_library(library);
     plan = build_plan(&effective, &options);
     trace_setup(plan, &options);
@@ -79,5 +79,6 @@ int main(int argc, char **argv)
         run_scrub_environment();
     if (options.audit)
         audit_stay(plan, session, argv);
-    run_command(&found, options.command, library, session);
+    run_command(&found, options.command, options.engine == PLAN_ENGINE_SUPERVISE ? NULL : library,
+                session);
 }

@@ -96,6 +96,17 @@ static void set_udp(struct options *o, char *value)
     o->udp = (enum vd_conf_udp)udp;
 }
 
+static void set_engine(struct options *o, char *value)
+{
+    static const char *const engines[] = {"auto", "preload", "supervise", NULL};
+    char *error = NULL;
+    int engine = vd_conf_choice("engine", engines, value, &error);
+
+    if (engine < 0)
+        die_of("--engine", error);
+    o->engine = (enum plan_engine)engine;
+}
+
 static void set_timeout(struct options *o, char *value)
 {
     char *error = NULL;
@@ -222,6 +233,10 @@ static const struct option {
      "optional :port; `none` clears the default (loopback)",
      set_bypass},
     {0, "udp", "MODE", "auto (default), proxy, deny or direct", set_udp},
+    {0, "engine", "ENGINE",
+     "auto (default), preload, or supervise: how calls are\n"
+     "intercepted; supervise is for static, Go and musl programs",
+     set_engine},
     {'t', "timeout", "SECONDS", "for the whole handshake of a connection (default 30)",
      set_timeout},
     {0, "isolate", NULL, "a random login for this run, on SOCKS5 hops without one", set_isolate},

@@ -25,8 +25,9 @@ struct options {
     enum vd_conf_dns dns;
     enum vd_conf_udp udp;
     uint32_t timeout_ms; /* 0: not given */
-    int verbosity;       /* enum plan_verbosity */
-    bool keep_argv;      /* set by the caller: URLs are left in argv */
+    enum plan_engine engine;
+    int verbosity;  /* enum plan_verbosity */
+    bool keep_argv; /* set by the caller: URLs are left in argv */
     bool log_json, print_config, keep_proxy_env, audit, isolate;
     bool trace, trace_secrets;
     const char *trace_file; /* NULL: the standard error */

@@ -67,6 +67,11 @@ void parts_resolver(char path[PATH_MAX])
     look(path, "launcher", "viaduct-resolve");
 }
 
+void parts_supervisor(char path[PATH_MAX])
+{
+    look(path, "launcher", "viaduct-supervise");
+}
+
 void parts_whole(char path[PATH_MAX])
 {
     look(path, "launcher", "viaduct-full");

@@ -7,11 +7,13 @@
 #include <limits.h>
 #include <stdbool.h>
 
-/* The preloaded library, the program that asks the system's resolver, and the whole launcher, for
+/* The preloaded library, the programs that ask the system's resolver and
+ * start a supervisor, and the whole launcher, for
  * one that hands over to it (launcher/quick.c): beside this program in the tree where it was built,
  * or where they were installed. They end the program with status 125 if the file is nowhere. */
 void parts_library(char path[PATH_MAX]);
 void parts_resolver(char path[PATH_MAX]);
+void parts_supervisor(char path[PATH_MAX]);
 void parts_whole(char path[PATH_MAX]);
 
 /* Whether that file is this launcher, by whichever of its programs. */

@@ -202,7 +202,9 @@ int main(int argc, char **argv)
     if (!are_plain_hops(&effective))
         hand_over();
     find_command(&found, options.command[0]);
-    judge_command(&found);
+    judge_command(&found, PLAN_ENGINE_AUTO);
+    if (found.supervised)
+        hand_over();
     parts_library(library);
     plan = build_plan(&effective, &options);
     probe_recall(plan);

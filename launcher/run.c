@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "client/session.h"
+#include "launcher/parts.h"
 #include "launcher/say.h"
 #include "proto/bytes.h"
 
@@ -53,27 +54,51 @@ static void preload(const char *library)
 
 /* --- the command ----------------------------------------------------------------------------- */
 
-/* argv[0] is replaced by the shell and the script. */
-static void run_by_shell(const char *script, char **argv)
+/* `first` words in the place of the first of argv; NULL: out of memory. */
+static char **begin_with(const char *const *first, size_t first_count, char **argv)
 {
     size_t count = 0;
     while (argv[count])
         count++;
 
-    char **longer = calloc(count + 2, sizeof *longer);
+    char **longer = calloc(first_count + count + 1, sizeof *longer);
     if (!longer)
-        return;
-    longer[0] = (char[]){"/bin/sh"};
-    longer[1] = (char *)script;
-    memcpy(longer + 2, argv + 1, count * sizeof *argv);
-    execv("/bin/sh", longer);
+        return NULL;
+    memcpy(longer, first, first_count * sizeof *longer);
+    memcpy(longer + first_count, argv + 1, count * sizeof *longer); /* and the NULL */
+    return longer;
+}
+
+/* The shell takes the place of a text. */
+static void run_by_shell(const char *script, char **argv)
+{
+    char **longer = begin_with((const char *[]){"/bin/sh", script}, 2, argv);
+
+    if (longer)
+        execv("/bin/sh", longer);
+}
+
+static void run_supervised(const struct found *found, char **argv)
+{
+    char starter[PATH_MAX];
+    char **longer;
+
+    parts_supervisor(starter);
+    longer = found->by_shell
+                 ? begin_with((const char *[]){starter, "/bin/sh", "/bin/sh", found->path}, 4, argv)
+                 : begin_with((const char *[]){starter, found->path, argv[0]}, 3, argv);
+    if (longer)
+        execv(starter, longer);
 }
 
 void run_command(const struct found *found, char **argv, const char *library, const char *session)
 {
-    preload(library);
+    if (library)
+        preload(library);
     set(SESSION_ENV, session);
-    if (found->by_shell)
+    if (found->supervised)
+        run_supervised(found, argv);
+    else if (found->by_shell)
         run_by_shell(found->path, argv);
     else
         execv(found->path, argv);

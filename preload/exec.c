@@ -1,7 +1,8 @@
 /*
- * Starting programs: what the library cannot carry is refused (EACCES, with a line that says why),
- * and the session goes with what is started, even if the program scrubbed its environment. libc
- * does not route one exec call through another, so each is a hook of its own.
+ * Starting programs: what needs a supervisor gets one, what cannot be carried is refused (EACCES,
+ * with a line that says why), and the session goes with what is started, even if the program
+ * scrubbed its environment. libc does not route one exec call through another, so each is a hook of
+ * its own.
  *
  * The search along PATH is made here, not by libc: what is started must be what was judged.
  */
@@ -17,19 +18,33 @@
 
 static char shell[] = "/bin/sh";
 
-/* Everything before the real call: 0, or -1 with errno. `p`: NULL where nothing was judged. */
-static int prepare(const struct program *p, const char *path, char *const *with)
+enum start { FAILS /* with errno */, STARTS, BY_SUPERVISOR };
+
+/* Everything before the real call. `p`: NULL where nothing was judged. */
+static enum start prepare(const struct program *p, const char *path, char *const *with)
 {
     int saved = errno, number = with ? 0 : E2BIG;
 
     if (!number && p)
         number = exec_verdict(p, path);
-    if (number)
-        return hook_fail(number);
+    if (number > 0) {
+        errno = number;
+        return FAILS;
+    }
     assoc_before_end();
     pending_before_exec();
     errno = saved;
-    return 0;
+    return number == EXEC_SUPERVISED ? BY_SUPERVISOR : STARTS;
+}
+
+static int start_supervised(const char *path, char *const argv[], char *const *with)
+{
+    void *room = exec_stack(exec_detour_size(argv));
+    struct exec_detour d;
+
+    if (!exec_detour(&d, path, argv, room))
+        return hook_fail(EACCES);
+    return sys.execve(d.starter, d.argv, with);
 }
 
 HOOK int execve(const char *path, char *const argv[], char *const environment[])
@@ -38,9 +53,15 @@ HOOK int execve(const char *path, char *const argv[], char *const environment[])
     char *const *with = exec_environment(environment, room);
     struct program p;
 
-    if (prepare(exec_look(&p, path) ? &p : NULL, path, with) < 0)
-        return -1;
-    return sys.execve(path, argv, with);
+    switch (prepare(exec_look(&p, path) ? &p : NULL, path, with)) {
+    case STARTS:
+        return sys.execve(path, argv, with);
+    case BY_SUPERVISOR:
+        return start_supervised(path, argv, with);
+    case FAILS:
+        break;
+    }
+    return -1;
 }
 
 HOOK int execv(const char *path, char *const argv[])
@@ -79,9 +100,10 @@ HOOK int execvpe(const char *file, char *const argv[], char *const environment[]
     char path[PATH_MAX];
     struct program p;
     const char *found = exec_search(&p, file, path);
+    enum start start = prepare(found ? &p : NULL, found, with);
 
-    if (prepare(found ? &p : NULL, found, with) < 0)
-        return -1;
+    if (start != STARTS)
+        return start == FAILS ? -1 : start_supervised(found, argv, with);
     if (!found)
         return sys.execvpe(file, argv, with);
     sys.execve(found, argv, with);
@@ -100,9 +122,15 @@ HOOK int fexecve(int fd, char *const argv[], char *const environment[])
     char path[PATH_MAX];
     struct program p;
 
-    if (prepare(exec_look_at(&p, fd, "", AT_EMPTY_PATH, path) ? &p : NULL, path, with) < 0)
-        return -1;
-    return sys.fexecve(fd, argv, with);
+    switch (prepare(exec_look_at(&p, fd, "", AT_EMPTY_PATH, path) ? &p : NULL, path, with)) {
+    case STARTS:
+        return sys.fexecve(fd, argv, with);
+    case BY_SUPERVISOR:
+        return start_supervised(path, argv, with);
+    case FAILS:
+        break;
+    }
+    return -1;
 }
 
 HOOK int execveat(int dir, const char *name, char *const argv[], char *const environment[],
@@ -113,9 +141,15 @@ HOOK int execveat(int dir, const char *name, char *const argv[], char *const env
     char path[PATH_MAX];
     struct program p;
 
-    if (prepare(exec_look_at(&p, dir, name, flags, path) ? &p : NULL, path, with) < 0)
-        return -1;
-    return sys.execveat(dir, name, argv, with, flags);
+    switch (prepare(exec_look_at(&p, dir, name, flags, path) ? &p : NULL, path, with)) {
+    case STARTS:
+        return sys.execveat(dir, name, argv, with, flags);
+    case BY_SUPERVISOR:
+        return start_supervised(path, argv, with);
+    case FAILS:
+        break;
+    }
+    return -1;
 }
 
 /* --- arguments one by one -------------------------------------------------------------------- */

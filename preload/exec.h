@@ -48,7 +48,28 @@ bool exec_look_at(struct program *p, int dir, const char *name, int flags, char 
  * name itself. NULL: there is none that the kernel would run. */
 const char *exec_search(struct program *p, const char *name, char path[PATH_MAX]);
 
-/* 0, or the errno with which starting this file is refused; then a line was said. */
+/* 0; EXEC_SUPERVISED; or the errno with which starting this file is refused: then a line was said.
+ */
 int exec_verdict(const struct program *p, const char *path);
+
+/* --- what needs a supervisor (exec_supervised.c) --------------------------------------------- */
+
+/* The program is to be started by another one, which puts it into the care of a supervisor. */
+enum { EXEC_SUPERVISED = -1 };
+
+/* Whether a program that needs a supervisor can have one (EXEC_SUPERVISED), or has it already, as
+ * this process has (0); else EACCES. */
+int exec_find_supervisor(const struct program *p);
+
+/* How the other program is started: room for its path and its words. */
+struct exec_detour {
+    char starter[PATH_MAX], target[PATH_MAX];
+    char *const *argv;
+};
+/* How many bytes of `room` exec_detour() needs. */
+size_t exec_detour_size(char *const *argv);
+/* `path` is what was judged; one by a descriptor, which may be closed by then, is looked up. false:
+ * it has no path, and a line was said. */
+bool exec_detour(struct exec_detour *d, const char *path, char *const *argv, void *room);
 
 #endif

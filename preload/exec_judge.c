@@ -140,10 +140,10 @@ int exec_verdict(const struct program *p, const char *path)
 {
     char text[SAY_MAX];
     struct vd_out out = vd_out_over(text, sizeof text);
-    int number = library_error();
+    int number = p->fault == PROGRAM_FINE ? library_error() : exec_find_supervisor(p);
 
-    if (p->fault == PROGRAM_FINE && number == 0)
-        return 0;
+    if (number <= 0)
+        return number;
     vd_out_shown(&out, path, strlen(path));
     vd_out_text(&out, " is not started: ");
     if (p->fault == PROGRAM_FINE) {

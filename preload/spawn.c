@@ -108,6 +108,16 @@ static int judge_elsewhere(const char *path, int dir)
     return judged ? exec_verdict(&p, shown) : 0;
 }
 
+static int spawn_supervised(const struct spawn *s)
+{
+    void *room = exec_stack(exec_detour_size(s->argv));
+    struct exec_detour d;
+
+    if (!exec_detour(&d, s->path, s->argv, room))
+        return EACCES;
+    return s->real(s->pid, d.starter, s->actions, s->attributes, d.argv, s->with);
+}
+
 static int judge(const struct spawn *s)
 {
     int dir = s->path && *s->path != '/' ? child_directory(s->actions) : AT_FDCWD;
@@ -124,10 +134,12 @@ static int start(const struct spawn *s)
 {
     int saved = errno, r = s->with ? judge(s) : E2BIG;
 
-    if (r == 0) {
+    if (r <= 0)
         pending_before_exec();
+    if (r == 0)
         r = s->real(s->pid, s->path, s->actions, s->attributes, s->argv, s->with);
-    }
+    else if (r == EXEC_SUPERVISED)
+        r = spawn_supervised(s);
     errno = saved;
     return r;
 }
@@ -180,12 +192,15 @@ static bool prepare_shell(void)
 {
     int saved = errno;
     struct program p;
-    bool fine;
+    int verdict;
 
     exec_restore_environment();
-    fine = !exec_look(&p, "/bin/sh") || exec_verdict(&p, "/bin/sh") == 0;
+    verdict = exec_look(&p, "/bin/sh") ? exec_verdict(&p, "/bin/sh") : 0;
+    if (verdict == EXEC_SUPERVISED)
+        say_always("/bin/sh is not started: the C library starts it itself, and it would need a "
+                   "supervisor");
     errno = saved;
-    return fine;
+    return verdict == 0;
 }
 
 HOOK int system(const char *command)

@@ -6,6 +6,7 @@ _viaduct_value()
     case $1 in
         -m | --mode) COMPREPLY=($(compgen -W 'strict dynamic random round_robin failover' -- "$2")) ;;
         -d | --dns) COMPREPLY=($(compgen -W 'remote local' -- "$2")) ;;
+        --engine) COMPREPLY=($(compgen -W 'auto preload supervise' -- "$2")) ;;
         --udp) COMPREPLY=($(compgen -W 'auto proxy deny direct' -- "$2")) ;;
         --log-format) COMPREPLY=($(compgen -W 'text json' -- "$2")) ;;
         --trace-format) COMPREPLY=($(compgen -W 'text pcapng pcap' -- "$2")) ;;
@@ -52,7 +53,7 @@ _viaduct()
     _viaduct_value "$before" "$word" && return
     if [[ $word == -* ]]; then
         COMPREPLY=($(compgen -W '-x --proxy -f --config -c --chain -m --mode -n --pick -d --dns
-            -b --bypass --udp -t --timeout -q --quiet -v --verbose --log --log-format --trace --trace-format --trace-secrets --audit --isolate
+            -b --bypass --udp --engine -t --timeout -q --quiet -v --verbose --log --log-format --trace --trace-format --trace-secrets --audit --isolate
             --print-config --import --keep-proxy-env -V --version -h --help --' -- "$word"))
     else
         COMPREPLY=($(compgen -c -- "$word"))

@@ -25,6 +25,8 @@ SEARCHING = ("execvp", "execvpe", "execlp", "posix_spawnp", "vfork-search")  # a
 RUN_TEXTS = ("execvp", "execvpe", "execlp", "vfork-search", *BY_SHELL)  # hand a text without #! to the shell
 ENVIRONMENTS = ("clear", "null", "unset", "many", "twice", "LD_PRELOAD=", "VIADUCT_SESSION=/nowhere")
 
+BY_LIBRARY = ("--engine", "preload")
+
 CANNOT = {
     "static": "is statically linked: it loads no library that could carry its connections; use a dynamically "
               "linked build of it",
@@ -142,7 +144,7 @@ def cases(w):
         for call in CALLS:
             for how in ("A=1", "clear"):
                 tap.note(f"{call} {how}")
-                got = via([probe, "-e", how, call, targets[name], ORIGIN])
+                got = via([probe, "-e", how, call, targets[name], ORIGIN], more=BY_LIBRARY)
                 shown = targets[name]
                 if call in ("fexecve", "execveat-fd"):
                     shown = "/proc/self/fd/{}".format(re.findall(rb"/fd/(\d+)", got.err)[0].decode())
@@ -226,7 +228,7 @@ def cases(w):
             words = [word for one in how for word in ("-e", one)]
             got = via([probe, *words, "-r", "5", call, "/bin/true"])
             tap.same((got.code, got.out, got.err), (0, b"", b""), f"{call} {how}")
-            got = via([probe, *words, "-r", "5", call, targets["static"]])
+            got = via([probe, *words, "-r", "5", call, targets["static"]], more=BY_LIBRARY)
             tap.same(set(got.out.splitlines()) - {b"environ moved"}, {f"{call}: EACCES".encode()}, f"{call} {how}")
 
     # --- shells and other starters -----------------------------------------------------------------

@@ -152,15 +152,18 @@ def test_unreadable_program(desk):
                          **as_nobody(desk))
 
 
+BY_LIBRARY = ["--engine", "preload"]
+
+
 def test_static(desk):
     source = desk.write("true.c", "int main(void) { return 0; }\n")
     for name, flags in (("static", ["-static"]), ("static-pie", ["-static-pie", "-fPIE"])):
         subprocess.run(["cc", *flags, "-o", desk.path(name), source], check=True)
-        desk.refuses_command(["./" + name], OWN,
+        desk.refuses_command([*BY_LIBRARY, "./" + name], OWN,
                              rf"\./{name} is statically linked: it loads no library that could "
                              r"carry its connections; use a dynamically linked build of it")
     desk.write("script", f"#!{desk.path('static')}\n", 0o755)
-    desk.refuses_command(["./script"], OWN, f"{desk.path('static')} is statically linked: .*")
+    desk.refuses_command([*BY_LIBRARY, "./script"], OWN, f"{desk.path('static')} is statically linked: .*")
     subprocess.run(["cc", "-o", desk.path("dynamic"), source], check=True)
     same(desk.run(*HOP, "./dynamic").returncode, 0, "the same program, dynamic")
 
@@ -257,7 +260,7 @@ def test_crafted_elf(desk):
     ]
     for data, status, pattern in rows:
         desk.write("crafted", data, 0o755)
-        desk.refuses_command(["./crafted"], status, pattern)
+        desk.refuses_command([*BY_LIBRARY, "./crafted"], status, pattern)
 
 
 def test_sections_that_make_no_sense(desk):
@@ -276,7 +279,7 @@ def test_truncated_elf(desk):
     before = desk.sessions()
     for length in [*range(0, 260), *range(260, len(whole), 9)]:
         desk.write("crafted", whole[:length], 0o755)
-        got = desk.run(*HOP, "./crafted")
+        got = desk.run(*HOP, *BY_LIBRARY, "./crafted")
         if 0 < length < 4:  # text, which the shell cannot make sense of
             same(got.returncode, NOT_FOUND, f"{length} bytes")
         elif length:
@@ -293,7 +296,7 @@ def test_mangled_elf(desk):
         data = bytearray(whole)
         data[at] ^= 0xFF
         desk.write("crafted", bytes(data), 0o755)
-        got = desk.run(*HOP, "./crafted")
+        got = desk.run(*HOP, *BY_LIBRARY, "./crafted")
         holds(got.returncode in (OWN, CANNOT_RUN), f"byte {at}: {got.returncode}")
         holds(got.stderr.startswith(b"viaduct: ./crafted"), f"byte {at}: {got.stderr}")
 

@@ -1,0 +1,242 @@
+/*
+ * Datagram sockets of the program.
+ *
+ *     direct     the kernel's call, made here
+ *     names      the program's socket is exchanged for one in the room (supervise_room.h), where
+ *                name servers answer that are ours; without a room a connected one is connected to
+ *                one of ours on loopback
+ *     refused    sending fails. connect() succeeds, as programs use it to learn their own address:
+ *                the socket is connected to that very address, port 9, where nobody hears it
+ *
+ * A socket is exchanged while its owner waits in the call that makes it necessary. Whoever has
+ * copied the descriptor before keeps the old one, which is connected to nobody.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/addr.h"
+#include "client/judge.h"
+#include "client/lookup.h"
+#include "client/nameservers.h"
+#include "client/say.h"
+#include "client/session.h"
+#include "client/sockets.h"
+#include "launcher/supervise.h"
+#include "launcher/supervise_names.h"
+#include "launcher/supervise_room.h"
+#include "proto/dns.h"
+
+enum { DISCARD = 9 };
+
+static int result(int r)
+{
+    return r < 0 ? -errno : r;
+}
+
+/* --- exchanging ------------------------------------------------------------------------------ */
+
+/* Whether the caller's descriptor is closed by exec. */
+static bool closes_on_exec(const struct supervise_call *c)
+{
+    char path[64], text[512];
+    const char *flags;
+    unsigned value = 0;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", (int)c->thread, (int)c->args[0]);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = 0;
+    flags = strstr(text, "flags:\t");
+    if (!flags || sscanf(flags + 7, "%o", &value) != 1)
+        return true;
+    return value & O_CLOEXEC;
+}
+
+/* Puts the socket into the room, if it is not there. false: that cannot be. */
+static bool move_in(struct supervise_call *c, struct supervise_socket *s)
+{
+    int fd;
+
+    if (room_has(s->fd))
+        return true;
+    fd = names_listens() ? room_copy(s) : -1;
+    if (fd < 0)
+        return false;
+    if (!supervise_replace_fd(c, fd, (int)c->args[0], closes_on_exec(c))) {
+        close(fd);
+        return false;
+    }
+    close(s->fd);
+    s->fd = fd;
+    s->cookie = sockets_cookie(fd);
+    return true;
+}
+
+/* Once for a program that repeats itself. */
+static void say_not_carried(const struct target *t)
+{
+    static struct vd_endpoint last;
+
+    if (!vd_endpoint_same(&last, &t->at))
+        say(PLAN_FAILURES, &t->at, "UDP is refused: a supervised program's is not carried");
+    last = t->at;
+}
+
+/* --- connecting ------------------------------------------------------------------------------ */
+
+/* Where the kernel would send from, asked by a socket of ours. */
+static bool find_source(int domain, const struct sockaddr_storage *addr, socklen_t len,
+                        struct sockaddr_storage *own, socklen_t *own_len)
+{
+    int fd = socket(domain, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool ok = fd >= 0 && connect(fd, (const struct sockaddr *)addr, len) == 0 &&
+              getsockname(fd, (struct sockaddr *)own, own_len) == 0;
+
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+static int connect_to_nobody(const struct supervise_socket *s, const struct sockaddr_storage *addr,
+                             socklen_t len)
+{
+    struct sockaddr_storage own;
+    socklen_t own_len = sizeof own;
+    int r;
+
+    if (!find_source(s->domain, addr, len, &own, &own_len))
+        return -ENETUNREACH;
+    ((struct sockaddr_in *)&own)->sin_port = htons(DISCARD);
+    r = result(connect(s->fd, (struct sockaddr *)&own, own_len));
+    if (r == 0)
+        sockets_put_datagram(s->cookie, SOCKETS_DENIED, (const struct sockaddr *)addr, len);
+    return r;
+}
+
+static int connect_to_names(struct supervise_call *c, struct supervise_socket *s,
+                            const struct sockaddr_storage *addr, socklen_t len)
+{
+    int r;
+
+    if (move_in(c, s))
+        return result(connect(s->fd, (const struct sockaddr *)addr, len));
+    r = names_connect_here(s);
+    if (r == 0)
+        sockets_put_datagram(s->cookie, SOCKETS_NAMES, (const struct sockaddr *)addr, len);
+    return r;
+}
+
+static int connect_directly(const struct supervise_socket *s, const struct sockaddr_storage *addr,
+                            socklen_t len)
+{
+    int r = result(connect(s->fd, (const struct sockaddr *)addr, len));
+
+    if (r == 0)
+        sockets_drop(s->cookie);
+    return r;
+}
+
+/* This machine's own way to its name servers, where it resolves names itself. */
+static bool is_system_query(const struct vd_endpoint *given)
+{
+    return given->port == NAMESERVERS_PORT && lookup_may_query(NULL) && nameservers_has(given);
+}
+
+void datagram_connect(struct supervise_call *c, const struct supervise_socket *given_socket,
+                      const struct sockaddr_storage *addr, socklen_t len)
+{
+    struct supervise_socket s = *given_socket;
+    enum carries carries = judge_carries(s.fd);
+    struct vd_endpoint given;
+    struct target t;
+    int way, r;
+
+    addr_read(&given, (const struct sockaddr *)addr, len);
+    way = is_system_query(&given) ? WAY_DIRECT : judge_datagram(&t, &given, carries);
+    if (way == WAY_CHAIN)
+        say_not_carried(&t);
+    if (way == WAY_DIRECT)
+        r = connect_directly(&s, addr, len);
+    else if (way == WAY_NAMES)
+        r = connect_to_names(c, &s, addr, len);
+    else if (way == WAY_CHAIN ||
+             (way == -EACCES && carries == CARRIES_DATAGRAMS && t.route.action == PLAN_CHAIN))
+        r = connect_to_nobody(&s, addr, len);
+    else
+        r = way < 0 ? way : -EACCES;
+    supervise_answer(c, r);
+    close(s.fd);
+}
+
+/* --- sending --------------------------------------------------------------------------------- */
+
+static int64_t send_as_given(const struct supervise_socket *s, const struct tracee_message *m,
+                             int flags)
+{
+    struct iovec part = {(void *)m->data, m->len};
+    struct msghdr head = {.msg_iov = &part, .msg_iovlen = 1};
+    ssize_t n;
+
+    if (m->name_len) {
+        head.msg_name = (void *)&m->name;
+        head.msg_namelen = m->name_len;
+    }
+    if (m->control_len) {
+        head.msg_control = (void *)m->control;
+        head.msg_controllen = m->control_len;
+    }
+    n = sendmsg(s->fd, &head, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+    return n < 0 ? -errno : n;
+}
+
+/* Linux takes an address without a family for an IPv4 one when it sends from an IPv4 socket. */
+static bool read_destination(struct vd_endpoint *e, const struct tracee_message *m)
+{
+    struct sockaddr_in in4;
+
+    if (m->name_len < sizeof in4 || m->name.ss_family != AF_UNSPEC)
+        return addr_read(e, (const struct sockaddr *)&m->name, m->name_len);
+    memcpy(&in4, &m->name, sizeof in4);
+    in4.sin_family = AF_INET;
+    return addr_read(e, (struct sockaddr *)&in4, sizeof in4);
+}
+
+static int64_t send_to_names(struct supervise_call *c, struct supervise_socket *s,
+                             const struct tracee_message *m, int flags)
+{
+    if (move_in(c, s))
+        return send_as_given(s, m, flags);
+    say(PLAN_FAILURES, NULL,
+        "a question for names is refused: this system lets nobody make a network namespace, in "
+        "which it could be answered");
+    return -EACCES;
+}
+
+int64_t datagram_send(struct supervise_call *c, struct supervise_socket *s,
+                      const struct tracee_message *m, int flags)
+{
+    struct vd_endpoint given;
+    struct target t;
+    int way;
+
+    if (!m->whole)
+        return -EMSGSIZE;
+    if (!m->name_len || !read_destination(&given, m))
+        return send_as_given(s, m, flags); /* to where it is connected, or nowhere */
+    way = is_system_query(&given) ? WAY_DIRECT : judge_datagram(&t, &given, judge_carries(s->fd));
+    if (way == WAY_DIRECT)
+        return room_has(s->fd) ? -ENETUNREACH : send_as_given(s, m, flags);
+    if (way == WAY_NAMES)
+        return send_to_names(c, s, m, flags);
+    if (way == WAY_CHAIN)
+        say_not_carried(&t);
+    return way < 0 ? way : -EACCES;
+}

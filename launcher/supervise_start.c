@@ -1,0 +1,191 @@
+/*
+ *     command                          supervisor (a grandchild, in a session of its own)
+ *        | fork ----------------------> lets go of all descriptors, opens a pidfd of the command
+ *        | <------------- its number --
+ *        | lets it look into the command (PR_SET_PTRACER), installs the filter
+ *        | ---- the listener's number ->
+ *        |                              takes the listener, tries to read the command's memory
+ *        | <------------ 0 or an errno -
+ *        | closes the listener and goes on
+ *
+ * The command keeps its process, its parent, its terminal: nothing stands between it and who
+ * started it. The supervisor is nobody's child that anybody waits for, and holds nothing that
+ * anybody waits to be closed. Once the filter is there the command must not make a call that waits,
+ * so that all is told by write().
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "launcher/say.h"
+#include "launcher/supervise.h"
+
+enum { LINE = 3 /* the descriptor between the two, in the supervisor */ };
+
+/* What the supervisor found out. */
+struct finding {
+    int error;
+    char stage; /* which step */
+};
+
+static const uint64_t known_word = 0x76696164756374;
+
+/* --- the supervisor's side ------------------------------------------------------------------- */
+
+static void let_go(int line)
+{
+    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && nothing >= 0; fd++)
+        dup2(nothing, fd);
+    dup2(line, LINE);
+    fcntl(LINE, F_SETFD, FD_CLOEXEC);
+    close_range(LINE + 1, ~0U, 0);
+    if (chdir("/") < 0)
+        return; /* then it stays where it is */
+}
+
+/* Who ends a whole group of processes ends the command; the supervisor follows. */
+static void be_apart(void)
+{
+    static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGUSR1, SIGUSR2};
+    struct rlimit files;
+    sigset_t none;
+
+    setsid();
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+        signal(ignored[i], SIG_IGN);
+    signal(SIGCHLD, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    prctl(PR_SET_NAME, "viaduct-superv");
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
+/* What the process list shows. */
+static void blank(char **argv)
+{
+    for (char **word = argv + 1; argv[0] && *word; word++)
+        memset(*word, 0, strlen(*word));
+}
+
+static int take_listener(int command, int number)
+{
+    return (int)syscall(SYS_pidfd_getfd, command, number, 0);
+}
+
+static void supervise(pid_t pid, int line, char **argv) __attribute__((noreturn));
+static void supervise(pid_t pid, int line, char **argv)
+{
+    struct finding f = {0, 'p'};
+    uint64_t word = 0;
+    pid_t self = getpid();
+    int command, number, listener = -1;
+
+    let_go(line);
+    be_apart();
+    blank(argv);
+    command = (int)syscall(SYS_pidfd_open, pid, 0);
+    f.error = command < 0 ? errno : 0;
+    if (write(LINE, &self, sizeof self) != sizeof self ||
+        read(LINE, &number, sizeof number) != sizeof number)
+        _exit(0); /* there is no filter */
+    if (f.error == 0) {
+        f.stage = 'f';
+        listener = take_listener(command, number);
+        f.error = listener < 0 ? errno : 0;
+    }
+    if (f.error == 0) {
+        f.stage = 'm';
+        if (tracee_read(pid, (uintptr_t)&known_word, &word, sizeof word) < 0 || word != known_word)
+            f.error = EPERM;
+    }
+    if (write(LINE, &f, sizeof f) != sizeof f || f.error)
+        _exit(0);
+    close(LINE);
+    close(command);
+    supervise_run(listener);
+}
+
+/* --- the command's side ---------------------------------------------------------------------- */
+
+static int start_supervisor(char **argv)
+{
+    int ends[2], status;
+    pid_t self = getpid(), child;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        say_die(EXIT_OWN, "a pair of sockets: %s", strerror(errno));
+    child = fork();
+    if (child < 0)
+        say_die(EXIT_OWN, "fork: %s", strerror(errno));
+    if (child == 0) {
+        if (fork() == 0)
+            supervise(self, ends[1], argv);
+        _exit(0);
+    }
+    close(ends[1]);
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    return ends[0];
+}
+
+static void die_of_filter(int error) __attribute__((noreturn));
+static void die_of_filter(int error)
+{
+    if (error == EBUSY)
+        say_die(EXIT_OWN,
+                "programs of this kind need a supervisor (seccomp user notification), and "
+                "this process has one already, of somebody else; start viaduct outside "
+                "of that container or sandbox");
+    if (error == ENOSYS || error == EINVAL)
+        say_die(EXIT_OWN,
+                "programs of this kind need seccomp user notification (Linux 5.9 or "
+                "newer), and this kernel or container does not have it: %s",
+                strerror(error));
+    say_die(EXIT_OWN, "programs of this kind need a seccomp filter, and this system forbids it: %s",
+            strerror(error));
+}
+
+static void die_of_finding(const struct finding *f) __attribute__((noreturn));
+static void die_of_finding(const struct finding *f)
+{
+    const char *what = f->stage == 'p'   ? "pidfd_open"
+                       : f->stage == 'f' ? "pidfd_getfd"
+                                         : "process_vm_readv";
+
+    say_die(EXIT_OWN,
+            "programs of this kind need a supervisor, which this system does not let look into "
+            "them (%s: %s); in a container, allow it: --cap-add SYS_PTRACE, or a seccomp profile "
+            "with pidfd_getfd and process_vm_readv",
+            what, strerror(f->error));
+}
+
+void supervise_start(char **argv)
+{
+    struct finding f = {EPIPE, 'p'};
+    int line = start_supervisor(argv), listener;
+    pid_t supervisor;
+
+    if (read(line, &supervisor, sizeof supervisor) != sizeof supervisor)
+        say_die(EXIT_OWN, "the supervisor did not start");
+    prctl(PR_SET_PTRACER, supervisor, 0, 0, 0); /* EINVAL where nobody asks for it */
+    listener = supervise_install_filter();
+    if (listener < 0)
+        die_of_filter(-listener);
+    if (write(line, &listener, sizeof listener) != sizeof listener ||
+        read(line, &f, sizeof f) != sizeof f || f.error)
+        die_of_finding(&f);
+    close(listener);
+    close(line);
+}
