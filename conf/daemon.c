@@ -6,19 +6,13 @@
 #include "conf/file.h"
 #include "conf/value.h"
 
-static cfg_opt_t listen_options[] = {VD_CONF_WORD("url"),
-                                     VD_CONF_WORD("proxy_protocol"),
-                                     VD_CONF_WORD("permissions"),
-                                     VD_CONF_WORDS("targets"),
-                                     VD_CONF_WORD("balance"),
-                                     VD_CONF_WORD("send_proxy"),
-                                     VD_CONF_WORD("check"),
-                                     VD_CONF_WORD("rise"),
-                                     VD_CONF_WORD("fall"),
-                                     VD_CONF_WORD("cert"),
-                                     VD_CONF_WORD("key"),
-                                     VD_CONF_WORD("client_ca"),
-                                     CFG_END()};
+static cfg_opt_t listen_options[] = {VD_CONF_WORD("url"),         VD_CONF_WORD("proxy_protocol"),
+                                     VD_CONF_WORD("permissions"), VD_CONF_WORD("udp"),
+                                     VD_CONF_WORDS("targets"),    VD_CONF_WORD("balance"),
+                                     VD_CONF_WORD("send_proxy"),  VD_CONF_WORD("check"),
+                                     VD_CONF_WORD("rise"),        VD_CONF_WORD("fall"),
+                                     VD_CONF_WORD("cert"),        VD_CONF_WORD("key"),
+                                     VD_CONF_WORD("client_ca"),   CFG_END()};
 static cfg_opt_t access_options[] = {VD_CONF_WORDS("from"), VD_CONF_WORDS("to"),
                                      VD_CONF_WORDS("commands"), VD_CONF_WORDS("users"), CFG_END()};
 static cfg_opt_t limit_options[] = {VD_CONF_WORDS("from"),
@@ -31,13 +25,10 @@ static cfg_opt_t limit_options[] = {VD_CONF_WORDS("from"),
 static cfg_opt_t upstream_options[] = {VD_CONF_WORDS("hops"), VD_CONF_WORD("mode"),
                                        VD_CONF_WORD("pick"), VD_CONF_WORD("proxy_protocol"),
                                        CFG_END()};
-static cfg_opt_t timeouts_options[] = {VD_CONF_WORD("handshake"),
-                                       VD_CONF_WORD("connect"),
-                                       VD_CONF_WORD("bind"),
-                                       VD_CONF_WORD("idle"),
-                                       VD_CONF_WORD("half_closed"),
-                                       VD_CONF_WORD("drain"),
-                                       CFG_END()};
+static cfg_opt_t timeouts_options[] = {VD_CONF_WORD("handshake"), VD_CONF_WORD("connect"),
+                                       VD_CONF_WORD("bind"),      VD_CONF_WORD("idle"),
+                                       VD_CONF_WORD("udp"),       VD_CONF_WORD("half_closed"),
+                                       VD_CONF_WORD("drain"),     CFG_END()};
 static cfg_opt_t options[] = {VD_CONF_TITLED("listen", listen_options),
                               VD_CONF_TITLED("proxy", vd_conf_proxy_options),
                               VD_CONF_TITLED("allow", access_options),
@@ -66,6 +57,7 @@ void vd_conf_daemon_init(struct vd_conf_daemon *c)
         .connect_ms = 30 * 1000,
         .bind_ms = 120 * 1000,
         .idle_ms = 3600 * 1000,
+        .udp_idle_ms = 120 * 1000,
         .half_closed_ms = 300 * 1000,
         .drain_ms = 30 * 1000,
     };
@@ -115,6 +107,11 @@ static int refuse_others(const struct vd_conf_listener *listen, struct vd_conf_f
         }
     if (!listen->unix_path[0] && vd_conf_file_has(section->cfg, "permissions")) {
         vd_conf_wrong(&error, "`permissions` in listen `%s`; allowed: with unix:/PATH only",
+                      section->cfg->title);
+        return vd_conf_file_wrong(f, section->line, error);
+    }
+    if (listen->kind != VD_LISTEN_TPROXY && vd_conf_file_has(section->cfg, "udp")) {
+        vd_conf_wrong(&error, "`udp` in listen `%s`; allowed: with tproxy:// only",
                       section->cfg->title);
         return vd_conf_file_wrong(f, section->line, error);
     }
@@ -187,11 +184,13 @@ static int read_listen_options(struct vd_conf_listener *listen, struct vd_conf_f
 {
     static const char *const balances[] = {"roundrobin", "leastconn", "source", NULL};
     cfg_t *cfg = section->cfg;
-    int line = listen->proxy_line, balance = (int)listen->balance, sent = (int)listen->send_line;
+    int udp = !listen->no_udp, line = listen->proxy_line, balance = (int)listen->balance,
+        sent = (int)listen->send_line;
 
     if (read_targets(listen, f, cfg) < 0 || refuse_others(listen, f, section) < 0 ||
         read_permissions(listen, f, cfg) < 0 || read_tls(listen, f, section) < 0 ||
         vd_conf_file_choice(f, cfg, "proxy_protocol", vd_conf_switches, &line) < 0 ||
+        vd_conf_file_choice(f, cfg, "udp", vd_conf_switches, &udp) < 0 ||
         vd_conf_file_choice(f, cfg, "balance", balances, &balance) < 0 ||
         vd_conf_file_choice(f, cfg, "send_proxy", versions, &sent) < 0 ||
         vd_conf_file_seconds(f, cfg, "check", &listen->check_ms) < 0 ||
@@ -199,6 +198,7 @@ static int read_listen_options(struct vd_conf_listener *listen, struct vd_conf_f
         vd_conf_file_number(f, cfg, "fall", 1, 100, &listen->fall) < 0)
         return -1;
     listen->proxy_line = line;
+    listen->no_udp = !udp;
     listen->balance = (enum vd_balance)balance;
     listen->send_line = (enum vd_proxyline_version)sent;
     return 0;
@@ -310,11 +310,9 @@ static int read_timeouts(struct vd_conf_daemon *c, struct vd_conf_file *f,
     const struct {
         const char *name;
         uint32_t *ms;
-    } times[] = {{"handshake", &c->handshake_ms},
-                 {"connect", &c->connect_ms},
-                 {"bind", &c->bind_ms},
-                 {"idle", &c->idle_ms},
-                 {"half_closed", &c->half_closed_ms},
+    } times[] = {{"handshake", &c->handshake_ms}, {"connect", &c->connect_ms},
+                 {"bind", &c->bind_ms},           {"idle", &c->idle_ms},
+                 {"udp", &c->udp_idle_ms},        {"half_closed", &c->half_closed_ms},
                  {"drain", &c->drain_ms}};
 
     for (size_t i = 0; i < sizeof times / sizeof *times; i++)

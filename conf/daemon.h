@@ -46,6 +46,7 @@ struct vd_conf_listener {
     char unix_path[VD_UNIX_PATH_MAX + 1]; /* not empty: a unix socket instead of `at` */
     uint32_t unix_mode;                   /* its permissions */
     bool proxy_line; /* each connection begins with a line of the PROXY protocol */
+    bool no_udp;     /* VD_LISTEN_TPROXY: datagrams are not taken */
     /* TLS: files in PEM, read at the start and at each reload; NULL: not said */
     bool tls_only;    /* https://: nothing but TLS is served; else it may be */
     char *cert, *key; /* chain and key of this listener; without `key`: both in `cert` */
@@ -106,6 +107,7 @@ struct vd_conf_daemon {
     uint32_t connect_ms;            /* resolve, dial and upstream; default 30 s */
     uint32_t bind_ms;               /* BIND, until the peer comes; default 120 s */
     uint32_t idle_ms;               /* tunnel without data; default 3600 s */
+    uint32_t udp_idle_ms;           /* client of tproxy:// without a datagram; default 120 s */
     uint32_t half_closed_ms;        /* one direction ended; default 300 s */
     uint32_t drain_ms;              /* SIGTERM; default 30 s */
     uint32_t sessions_max;          /* in all; 0: as many as descriptors allow */

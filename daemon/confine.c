@@ -42,6 +42,15 @@ static int keep_capability(uint32_t kept)
     return (int)syscall(SYS_capset, &header, data);
 }
 
+/* SO_MARK needs it, and so do the sockets that answer for tproxy:// from other hosts' addresses. */
+static uint32_t capabilities(const struct vd_conf_daemon *conf)
+{
+    bool needed = conf->mark != 0;
+    for (size_t i = 0; i < conf->listen_count; i++)
+        needed |= conf->listens[i].kind == VD_LISTEN_TPROXY && !conf->listens[i].no_udp;
+    return needed ? 1u << CAP_NET_ADMIN : 0;
+}
+
 static int change_user(const struct vd_conf_daemon *conf)
 {
     const struct passwd *user = find(conf);
@@ -49,11 +58,11 @@ static int change_user(const struct vd_conf_daemon *conf)
         errno = errno ? errno : ENOENT;
         return -1;
     }
-    if (prctl(PR_SET_KEEPCAPS, conf->mark ? 1 : 0) != 0 ||
+    if (prctl(PR_SET_KEEPCAPS, capabilities(conf) ? 1 : 0) != 0 ||
         initgroups(user->pw_name, user->pw_gid) != 0 || setgid(user->pw_gid) != 0 ||
         setuid(user->pw_uid) != 0)
         return -1;
-    return keep_capability(conf->mark ? 1u << CAP_NET_ADMIN : 0);
+    return keep_capability(capabilities(conf));
 }
 
 /* --- files --- */

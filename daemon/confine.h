@@ -2,7 +2,8 @@
  * confine: what a worker gives up before it has seen a byte of anybody.
  *
  *     user          its user and groups, if the configuration names one; of the capabilities only
- *                   CAP_NET_ADMIN stays, where there is a `mark`
+ *                   CAP_NET_ADMIN stays, where there is a `mark` or a tproxy:// that takes
+ *                   datagrams
  *     new ones      no_new_privs: a setuid program would run as we do
  *     calls         seccomp: a list of system calls (confine_calls.c); others fail
  *     files         Landlock, where the kernel has it: nothing can be written, made, removed or

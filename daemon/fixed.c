@@ -108,7 +108,7 @@ void fixed_start(struct session *s)
 {
     struct vd_endpoint target = {.port = 0};
     int err = target_of(s, &target);
-    vd_accept_fixed(&s->setup->accept, &target);
+    vd_accept_fixed(&s->setup->accept, VD_CONNECT, &target);
     if (err == VD_ERR_DENIED)
         s->setup->rule = "loop";
     if (err != VD_OK)
@@ -130,7 +130,7 @@ bool fixed_retry(struct session *s)
         return false;
     dial_stop(&setup->dial);
     handshake_set_up_dial(s);
-    vd_accept_fixed(&setup->accept, &target);
+    vd_accept_fixed(&setup->accept, VD_CONNECT, &target);
     handshake_request(s);
     return true;
 }

@@ -15,7 +15,7 @@
 
 #include "daemon/listener.h"
 
-enum { FASTOPEN_QUEUE = 256, GIVEN_FIRST = 3, GIVEN_MAX = 256 };
+enum { FASTOPEN_QUEUE = 256, DATAGRAM_BUFFER = 4 << 20, GIVEN_FIRST = 3, GIVEN_MAX = 256 };
 
 static int close_with(int fd, int number)
 {
@@ -26,30 +26,43 @@ static int close_with(int fd, int number)
 
 /* --- sockets of our own --- */
 
-/* Connections to any address may be accepted: those that a rule with TPROXY brings. */
-static int be_transparent(int fd, int family)
+/* Each datagram is to tell where it was sent to. */
+static int be_told_targets(int fd, int family)
 {
-    static const int on = 1;
-    return family == AF_INET6 ? setsockopt(fd, SOL_IPV6, IPV6_TRANSPARENT, &on, sizeof on)
-                              : setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof on);
+    static const int on = 1, size = DATAGRAM_BUFFER;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    return family == AF_INET6 ? setsockopt(fd, SOL_IPV6, IPV6_RECVORIGDSTADDR, &on, sizeof on)
+                              : setsockopt(fd, SOL_IP, IP_RECVORIGDSTADDR, &on, sizeof on);
 }
 
 /* Accepted sockets inherit TCP_NODELAY: one call less for each of them. */
-static int bound_socket(const struct listen_at *at, bool shared)
+static int new_socket(const struct listen_at *at)
 {
-    const struct net_addr *addr = &at->addr;
     static const int on = 1, queue = FASTOPEN_QUEUE;
-    int fd = socket(addr->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int family = at->addr.any.sa_family, type = at->datagrams ? SOCK_DGRAM : SOCK_STREAM;
+    int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
+    if (at->datagrams)
+        return be_told_targets(fd, family) == 0 ? fd : close_with(fd, errno);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, &queue, sizeof queue);
+    return fd;
+}
+
+static int bound_socket(const struct listen_at *at, bool shared)
+{
+    const struct net_addr *addr = &at->addr;
+    static const int on = 1;
+    int fd = new_socket(at);
+    if (fd < 0)
+        return -1;
     if (addr->any.sa_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
     if (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
         return close_with(fd, errno);
-    if (at->conf->kind == VD_LISTEN_TPROXY && be_transparent(fd, addr->any.sa_family) != 0)
+    if (at->conf->kind == VD_LISTEN_TPROXY && net_be_transparent(fd, addr->any.sa_family) != 0)
         return close_with(fd, errno);
     return bind(fd, &addr->any, net_addr_len(addr)) == 0 ? fd : close_with(fd, errno);
 }
@@ -59,7 +72,7 @@ static int open_slot(struct listen_at *at, unsigned slot)
     int fd = bound_socket(at, true);
     if (fd < 0)
         return -1;
-    if (listen(fd, SOMAXCONN) != 0)
+    if (!at->datagrams && listen(fd, SOMAXCONN) != 0)
         return close_with(fd, errno);
     at->fds[slot] = fd;
     return 0;
@@ -136,7 +149,8 @@ static bool same_address(const struct net_addr *a, const struct net_addr *b)
 /* The same listener; of one for which the kernel chose a port the one that was asked for alike. */
 static bool same_place(const struct listen_at *at, const struct listen_at *had)
 {
-    if ((at->conf->kind == VD_LISTEN_TPROXY) != (had->conf->kind == VD_LISTEN_TPROXY))
+    if ((at->conf->kind == VD_LISTEN_TPROXY) != (had->conf->kind == VD_LISTEN_TPROXY) ||
+        at->datagrams != had->datagrams)
         return false;
     if (at->conf->unix_path[0] || had->conf->unix_path[0])
         return strcmp(at->conf->unix_path, had->conf->unix_path) == 0;
@@ -172,6 +186,14 @@ static int open_rest(struct listen_at *at, unsigned workers)
     return 0;
 }
 
+/* The port that the kernel chose for connections is that for datagrams too. */
+static void follow_port(struct listen_at *at)
+{
+    struct vd_ip ip = net_addr_ip(&at->addr);
+    if (at->datagrams && net_addr_port(&at->addr) == 0)
+        net_addr_set(&at->addr, &ip, net_addr_port(&at[-1].addr));
+}
+
 static int open_at(struct listen_set *set, struct listen_at *at, const struct listen_set *have)
 {
     const struct listen_at *had = find(have, at);
@@ -180,6 +202,7 @@ static int open_at(struct listen_set *set, struct listen_at *at, const struct li
         take_over(at, had, slots);
     if (at->shared)
         return had ? 0 : open_unix(at);
+    follow_port(at);
     if (!had && probe(at) != 0)
         return -1;
     return open_rest(at, set->workers);

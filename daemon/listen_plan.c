@@ -40,6 +40,8 @@ void listen_print(struct vd_out *out, const struct listen_at *at)
         vd_out_text(out, ":");
         vd_out_text(out, at->conf->unix_path);
     }
+    if (at->datagrams)
+        vd_out_text(out, "/udp");
 }
 
 static int complain(char **error, const struct vd_conf_listener *l, const char *what)
@@ -119,19 +121,34 @@ static int plan_unix(struct listen_set *set, const struct vd_conf_daemon *conf,
     return judge(conf, at, error);
 }
 
-static int plan_addresses(struct listen_set *set, const struct vd_conf_daemon *conf,
-                          const struct vd_conf_listener *l, const struct addrinfo *all,
-                          char **error)
+static bool takes_datagrams(const struct vd_conf_listener *l)
 {
-    for (const struct addrinfo *ai = all; ai; ai = ai->ai_next) {
+    return l->kind == VD_LISTEN_TPROXY && !l->no_udp && !l->proxy_line;
+}
+
+static int plan_address(struct listen_set *set, const struct vd_conf_daemon *conf,
+                        const struct vd_conf_listener *l, const struct addrinfo *ai, char **error)
+{
+    for (int udp = 0; udp <= (takes_datagrams(l) ? 1 : 0); udp++) {
         struct listen_at *at = add(set, conf, l);
         if (!at)
             return complain(error, l, strerror(ENOMEM));
         memcpy(&at->addr, ai->ai_addr, ai->ai_addrlen);
         at->asked = at->addr;
+        at->datagrams = udp;
         if (judge(conf, at, error) != 0)
             return -1;
     }
+    return 0;
+}
+
+static int plan_addresses(struct listen_set *set, const struct vd_conf_daemon *conf,
+                          const struct vd_conf_listener *l, const struct addrinfo *all,
+                          char **error)
+{
+    for (const struct addrinfo *ai = all; ai; ai = ai->ai_next)
+        if (plan_address(set, conf, l, ai, error) != 0)
+            return -1;
     return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "daemon/balance.h"
 #include "daemon/session.h"
+#include "daemon/tproxy.h"
 #include "daemon/worker.h"
 
 enum { ACCEPT_BATCH = 64 };
@@ -53,12 +54,14 @@ static uint32_t events_of(const struct listener *l)
 int listener_start(struct listener *l, struct worker *worker, const struct listen_at *at, int slot)
 {
     struct vd_ip ip = net_addr_ip(&at->addr);
-    *l = (struct listener){.io = {.fd = at->fds[at->shared ? 0 : slot], .ready = on_ready},
+    *l = (struct listener){.io = {.fd = at->fds[at->shared ? 0 : slot],
+                                  .ready = at->datagrams ? tproxy_ready : on_ready},
                            .worker = worker,
                            .conf = at->conf,
                            .addr = at->addr,
                            .wildcard = at->conf->kind == VD_LISTEN_TPROXY ||
                                        (ip.family && vd_ip_class(&ip) == VD_CLASS_UNSPECIFIED),
+                           .datagrams = at->datagrams,
                            .shared = at->shared,
                            .given = at->given,
                            .tls = at->tls,
@@ -97,7 +100,7 @@ void listener_resume(struct listener *l)
 
 void listener_end(struct listener *l, bool last)
 {
-    bool take = !l->shared || (last && !l->given);
+    bool take = !l->datagrams && (!l->shared || (last && !l->given));
     while (l->io.fd >= 0 && take && accept_one(l))
         ;
     loop_close(&l->worker->loop, &l->io);

@@ -1,5 +1,6 @@
 /*
- * listener: sockets that accept, one per worker and address, opened by the parent.
+ * listener: sockets that accept, or take datagrams, one per worker and address, opened by the
+ * parent.
  *
  * A worker's listener outlives the worker: the parent keeps it open, so that what is queued on it
  * waits for the next worker of that slot instead of being reset.
@@ -23,6 +24,7 @@ struct listen_at {
     struct net_addr asked; /* as configured: maybe with port 0 */
     struct net_addr addr;  /* with the real port */
     unsigned offers;       /* VD_OFFER_* */
+    bool datagrams;        /* of the listener that stands before it */
     bool shared;           /* fds[0] is all there is */
     bool given;            /* opened by somebody else: its path is not removed */
     uint64_t dev, inode;   /* of the unix socket that was made */
@@ -54,7 +56,7 @@ void listen_unlink_unless(const struct listen_set *set, const struct listen_set 
 void listen_close_others(struct listen_set *set, int slot);
 /* Frees the memory; closes nothing. */
 void listen_free(struct listen_set *set);
-/* "mixed://127.0.0.1:1080" */
+/* "mixed://127.0.0.1:1080", and "/udp" behind it for datagrams */
 void listen_print(struct vd_out *out, const struct listen_at *at);
 
 /* The sockets that systemd, or who starts programs as it does, has opened for this process
@@ -72,10 +74,11 @@ struct listener {
     const struct vd_conf_listener *conf;
     struct balance *balance; /* VD_LISTEN_FORWARD */
     struct net_addr addr;
-    bool wildcard; /* connections arrive at other addresses than `addr` */
-    bool shared;   /* other workers wait for the same socket */
-    bool given;    /* and somebody else has opened it */
-    int paused_fd; /* shared and paused: the descriptor, plus 1 */
+    bool wildcard;  /* connections arrive at other addresses than `addr` */
+    bool datagrams; /* see tproxy.h */
+    bool shared;    /* other workers wait for the same socket */
+    bool given;     /* and somebody else has opened it */
+    int paused_fd;  /* shared and paused: the descriptor, plus 1 */
     uint8_t offers;
     SSL_CTX *tls; /* the set's; NULL: none is served */
 };

@@ -85,6 +85,13 @@ bool net_local_towards(struct vd_ip *local, const struct vd_ip *to)
     return ok && local->family != VD_NO_IP;
 }
 
+int net_be_transparent(int fd, int family)
+{
+    static const int on = 1;
+    return family == AF_INET6 ? setsockopt(fd, SOL_IPV6, IPV6_TRANSPARENT, &on, sizeof on)
+                              : setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof on);
+}
+
 int net_err(int number)
 {
     switch (number) {

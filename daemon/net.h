@@ -31,6 +31,10 @@ void net_addr_local(struct net_addr *a, int fd);
 /* The local address from which packets to `to` would leave; false if there is no way to it. */
 bool net_local_towards(struct vd_ip *local, const struct vd_ip *to);
 
+/* The socket may be bound to addresses that are not ours, and is told of what is sent to such
+ * (IP_TRANSPARENT). 0, or -1 with errno: EPERM without CAP_NET_ADMIN. */
+int net_be_transparent(int fd, int family);
+
 /* Why a connection or a socket failed, as a reason of proto/err.h (positive). */
 int net_err(int number);
 /* The error kept in the socket, as an errno; 0 if there is none. */

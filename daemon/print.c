@@ -80,6 +80,8 @@ static void print_listen(FILE *to, const struct vd_conf_listener *l, size_t numb
         fprintf(to, " permissions = \"%04o\"", l->unix_mode);
     if (l->proxy_line)
         fputs(" proxy_protocol = true", to);
+    if (l->no_udp)
+        fputs(" udp = false", to);
     print_path(to, "cert", l->cert);
     print_path(to, "key", l->key);
     print_path(to, "client_ca", l->client_ca);
@@ -214,6 +216,7 @@ int print_config(FILE *to, const struct vd_conf_daemon *c)
     print_seconds(to, "connect", c->connect_ms);
     print_seconds(to, "bind", c->bind_ms);
     print_seconds(to, "idle", c->idle_ms);
+    print_seconds(to, "udp", c->udp_idle_ms);
     print_seconds(to, "half_closed", c->half_closed_ms);
     print_seconds(to, "drain", c->drain_ms);
     fprintf(to, " }\nworkers = %u\n", c->workers);

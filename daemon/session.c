@@ -53,6 +53,7 @@
 #include "daemon/associate.h"
 #include "daemon/limit.h"
 #include "daemon/session_state.h"
+#include "daemon/tproxy.h"
 
 enum {
     RESETTING_MS = 20,
@@ -180,10 +181,13 @@ int session_keep_names(struct session *s)
 void session_close(struct session *s)
 {
     struct worker *w = s->worker;
+    bool refused = s->state == SESSION_REFUSED;
     s->state = SESSION_CLOSED;
     session_free_setup(s);
     relay_stop(&s->relay);
     udp_stop(s);
+    if (s->caught)
+        tproxy_left(s->caught, refused);
     forward_stop(s);
     fixed_stop(s);
     limit_leave(s);
@@ -253,6 +257,8 @@ void session_watch(struct session *s)
     int64_t last_ms = s->udp ? associate_last_ms(s->udp) : relay_last_ms(&s->relay);
     bool half = relay_is_half_closed(&s->relay);
     uint32_t limit = half ? conf->half_closed_ms : conf->idle_ms;
+    if (s->caught)
+        limit = s->worker->draining ? TPROXY_DRAINING_MS : conf->udp_idle_ms;
     int64_t left = last_ms + limit - s->worker->loop.now_ms;
     if (left > 0)
         loop_timer_in(session_loop(s), &s->timer, left);
@@ -433,7 +439,8 @@ static void enlist(struct session *s)
     shared_add(&w->counts->accepted, 1);
 }
 
-void session_new(struct listener *from, int fd, const struct net_addr *client)
+/* NULL without memory: then there is no session, and was none. */
+static struct session *begin(struct listener *from, int fd, const struct net_addr *client)
 {
     struct worker *w = from->worker;
     struct session_setup *setup = new_setup(w);
@@ -442,9 +449,8 @@ void session_new(struct listener *from, int fd, const struct net_addr *client)
         if (setup)
             drop_setup(setup);
         free(s);
-        close(fd);
         worker_leave(w);
-        return;
+        return NULL;
     }
     memset(s, 0, sizeof *s);
     s->worker = w;
@@ -453,6 +459,35 @@ void session_new(struct listener *from, int fd, const struct net_addr *client)
     s->relay.leg[RELAY_CLIENT].io = (struct loop_io){.fd = fd, .ready = on_client};
     set_up(s, from);
     enlist(s);
+    return s;
+}
+
+struct session *session_new_caught(struct listener *from, const struct net_addr *client,
+                                   const struct net_addr *to)
+{
+    struct session *s = begin(from, -1, client);
+    if (s)
+        s->local = *to;
+    return s;
+}
+
+void session_start_caught(struct session *s)
+{
+    struct vd_ip ip = net_addr_ip(&s->local);
+    struct vd_endpoint target;
+    vd_endpoint_set_ip(&target, &ip, net_addr_port(&s->local));
+    vd_accept_fixed(&s->setup->accept, VD_ASSOCIATE, &target);
+    handshake_request(s);
+}
+
+void session_new(struct listener *from, int fd, const struct net_addr *client)
+{
+    struct worker *w = from->worker;
+    struct session *s = begin(from, fd, client);
+    if (!s) {
+        close(fd);
+        return;
+    }
     limit_shake(s);
     loop_timer_in(&w->loop, &s->timer, w->conf->handshake_ms);
     if (loop_watch(&w->loop, &s->relay.leg[RELAY_CLIENT].io, dial_events) != 0)

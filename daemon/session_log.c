@@ -119,7 +119,7 @@ static void count_end(struct session *s, const char *end, const char *error)
         return;
     shared_add(&c->datagrams_up, s->udp->up.datagrams);
     shared_add(&c->datagrams_down, s->udp->down.datagrams);
-    shared_add(&c->datagrams_dropped, s->udp->dropped);
+    shared_add(&c->datagrams_dropped, associate_dropped(s->udp));
 }
 
 void session_log_end(struct session *s, const char *end, const char *error)

@@ -75,10 +75,11 @@ struct session {
     const char *protocol;
     char *names; /* user, then target: for the log, once the setup is gone */
     struct net_addr client, local, out, peer;
-    struct associate *udp;   /* in SESSION_UDP, or about to be */
-    uint8_t udp_timers;      /* of worker->more_timers */
-    struct limit_hold *hold; /* NULL: nothing is limited or counted */
-    struct forward *forward; /* from the first request that is forwarded on */
+    struct associate *udp;        /* in SESSION_UDP, or about to be */
+    uint8_t udp_timers;           /* of worker->more_timers */
+    struct tproxy_client *caught; /* no connection: datagrams that were caught (tproxy.h) */
+    struct limit_hold *hold;      /* NULL: nothing is limited or counted */
+    struct forward *forward;      /* from the first request that is forwarded on */
 };
 
 static inline struct loop *session_loop(const struct session *s)
@@ -92,6 +93,13 @@ static inline struct relay_leg *session_leg(struct session *s, enum relay_side s
 }
 
 /* session.c */
+
+/* A client whose datagrams were caught, for whom there was room (worker_enter); `to` is where the
+ * first one was sent to. NULL without memory. */
+struct session *session_new_caught(struct listener *from, const struct net_addr *client,
+                                   const struct net_addr *to);
+/* The rest of its beginning, as if it had asked for an association. May end the session. */
+void session_start_caught(struct session *s);
 
 /* A fresh setup for one more request on the same connection. 0, or -1 without memory. */
 int session_renew_setup(struct session *s, unsigned offers);
@@ -160,7 +168,10 @@ void bind_listens(struct session *s, const struct vd_endpoint *at);
 void bind_chain_start(struct session *s);
 void bind_chain_told(struct session *s); /* the first reply was sent */
 
-/* session_udp.c; each may end the session */
+/* session_udp.c; each but udp_has_room may end the session */
+
+/* Whether there may be one more association. */
+bool udp_has_room(const struct worker *w);
 
 void udp_start(struct session *s);   /* the request was read */
 int udp_late(struct session *s);     /* DIAL: the reason for the client */

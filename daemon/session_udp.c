@@ -6,6 +6,8 @@
  * to, unless it tells another address than the connection comes from: then a NAT stands between,
  * and its words mean nothing here.
  *
+ * A session that came by tproxy.c has no connection, and no limits but those of time and room.
+ *
  * By a chain the request waits in SESSION_DIAL until all hops have answered; when one of them goes
  * the session ends, as the client's association is no more.
  */
@@ -15,6 +17,7 @@
 
 #include "daemon/associate_chain.h"
 #include "daemon/session_state.h"
+#include "daemon/tproxy.h"
 #include "proto/err.h"
 
 /* An association has up to two more descriptors than a tunnel, and by a chain one for each hop and
@@ -32,6 +35,8 @@ static bool may_send(struct associate *a, const struct vd_endpoint *target, cons
                              .user_len = s->user_len,
                              .command = VD_ASSOCIATE,
                              .target = target};
+    if (s->caught && !tproxy_may_take(s->worker, ip))
+        return false;
     if (ip)
         return access_address(access, &q, ip);
     if (a->chain && associate_chain_takes_names(a->chain))
@@ -58,7 +63,7 @@ static struct net_addr sender(const struct session *s)
     return from;
 }
 
-static bool has_room(const struct worker *w)
+bool udp_has_room(const struct worker *w)
 {
     size_t hops = w->dialer.upstream->hop_count, more = hops > 0 ? hops - 1 : 0;
     return w->associations < w->session_max / (SESSIONS_PER_ASSOCIATION + more) + 1;
@@ -72,7 +77,7 @@ static int open_association(struct session *s, struct net_addr *local)
     struct access_query q = handshake_query(s);
     if (!access_command(w->access, &q))
         return VD_ERR_DENIED;
-    if (has_room(w))
+    if (udp_has_room(w))
         s->udp = associate_new(&w->loop, w->dialer.resolver, &w->batch);
     if (!s->udp)
         return VD_ERR_BUSY;
@@ -81,7 +86,11 @@ static int open_association(struct session *s, struct net_addr *local)
     s->udp->may_send = may_send;
     s->udp->filter = w->conf->udp_filter;
     s->udp->mark = w->conf->mark;
-    return associate_start(s->udp, local, &from);
+    if (!s->caught)
+        return associate_start(s->udp, local, &from);
+    s->udp->from = s->client;
+    s->udp->answer = tproxy_answer;
+    return may_send(s->udp, q.target, &q.target->ip) ? VD_OK : VD_ERR_DENIED;
 }
 
 /* For the log, where the dial has its words. */
@@ -101,10 +110,15 @@ static void refuse(struct session *s, int err)
     handshake_refuse_request(s, err);
 }
 
+/* It can be used; who was caught knows of nothing. */
 static void reply(struct session *s)
 {
     struct net_addr local;
     struct vd_endpoint at;
+    if (s->caught) {
+        udp_serve(s);
+        return;
+    }
     net_addr_local(&local, s->udp->client.fd);
     struct vd_ip ip = net_addr_ip(&local);
     vd_endpoint_set_ip(&at, &ip, net_addr_port(&local));
@@ -198,8 +212,9 @@ void udp_serve(struct session *s)
     session_free_setup(s);
     s->state = SESSION_UDP;
     session_log_open(s);
-    loop_timer_in(session_loop(s), &s->timer, s->worker->conf->idle_ms);
-    udp_control(s);
+    session_watch(s);
+    if (!s->caught)
+        udp_control(s);
 }
 
 void udp_control(struct session *s)

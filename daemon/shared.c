@@ -30,13 +30,16 @@ struct shared_head {
 };
 
 const char *const shared_protocols[SHARED_PROTOCOLS] = {
-    [SHARED_SOCKS4] = "SOCKS4", [SHARED_SOCKS4A] = "SOCKS4a", [SHARED_SOCKS5] = "SOCKS5",
-    [SHARED_HTTP] = "HTTP",     [SHARED_TCP] = "TCP",         [SHARED_UNKNOWN] = "unknown"};
+    [SHARED_SOCKS4] = "SOCKS4",  [SHARED_SOCKS4A] = "SOCKS4a", [SHARED_SOCKS5] = "SOCKS5",
+    [SHARED_HTTP] = "HTTP",      [SHARED_TCP] = "TCP",         [SHARED_UDP] = "UDP",
+    [SHARED_UNKNOWN] = "unknown"};
 
 const char *const shared_ends[SHARED_ENDS] = {[SHARED_CLOSED] = "closed",
                                               [SHARED_RESET_BY_CLIENT] = "reset-by-client",
                                               [SHARED_RESET_BY_TARGET] = "reset-by-target",
                                               [SHARED_CLIENT_GONE] = "client-gone",
+                                              [SHARED_UPSTREAM_GONE] = "upstream-gone",
+                                              [SHARED_CROWDED_OUT] = "crowded-out",
                                               [SHARED_HANDSHAKE_TIMEOUT] = "handshake-timeout",
                                               [SHARED_IDLE_TIMEOUT] = "idle-timeout",
                                               [SHARED_HALF_CLOSED_TIMEOUT] = "half-closed-timeout",

@@ -13,6 +13,7 @@
 #include "daemon/batch.h"
 #include "daemon/log.h"
 #include "daemon/session.h"
+#include "daemon/tproxy.h"
 
 enum {
     RESERVED_FDS = 64, /* epoll, signals, c-ares, pipes, a few attempts of happy eyeballs */
@@ -95,6 +96,7 @@ static void start_drain(struct worker *w, uint32_t number)
     for (size_t i = 0; i < w->listener_count; i++)
         listener_end(&w->listeners[i], number == SIGTERM);
     session_end_idle(w);
+    tproxy_drain(w);
 }
 
 static void on_signal(struct loop_io *io, uint32_t events)
@@ -215,6 +217,7 @@ static void stop(struct worker *w)
     access_free(w->access);
     tls_pool_free(&w->tls);
     relay_pool_free(&w->pool);
+    tproxy_free(w);
     batch_free(w->batch);
     loop_close(&w->loop, &w->signals);
     free(w->listeners);

@@ -13,6 +13,7 @@
 #include "daemon/tls_context.h"
 
 struct batch;
+struct tproxy;
 struct session;
 struct session_setup;
 
@@ -40,8 +41,9 @@ struct worker {
     struct session_setup *free_setups;
     unsigned free_session_count, free_setup_count;
 
-    struct batch *batch; /* made for the first association */
-    size_t associations; /* that live */
+    struct batch *batch;   /* made for the first association */
+    size_t associations;   /* that live */
+    struct tproxy *tproxy; /* made for the first client */
 
     bool paused;   /* accept: too many sessions, or no descriptors */
     bool retrying; /* the pause was over, and nothing could be accepted yet */

@@ -143,10 +143,10 @@ int vd_accept_feed(struct vd_accept *a, const uint8_t *data, size_t len, size_t 
 
 /* --- decisions --- */
 
-void vd_accept_fixed(struct vd_accept *a, const struct vd_endpoint *target)
+void vd_accept_fixed(struct vd_accept *a, enum vd_command command, const struct vd_endpoint *target)
 {
     a->protocol = VD_SPEAKS_NOTHING;
-    a->command = VD_CONNECT;
+    a->command = (uint8_t)command;
     a->target = *target;
     a->state = VD_ACCEPTS_REQUEST_ASKED;
 }
@@ -260,7 +260,7 @@ const char *vd_accept_name(const struct vd_accept *a)
     case VD_SPEAKS_HTTP:
         return "HTTP";
     case VD_SPEAKS_NOTHING:
-        return "TCP";
+        return a->command == VD_ASSOCIATE ? "UDP" : "TCP";
     case VD_SPEAKS_UNKNOWN:
         break;
     }

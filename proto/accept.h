@@ -80,8 +80,10 @@ int vd_accept_forwarded(struct vd_accept *a, const struct vd_http_head *request)
  * The reason, with the refusal pending. */
 int vd_accept_fault(struct vd_accept *a, enum vd_http_fault fault, bool bodiless);
 
-/* A connection without a handshake: VD_ACCEPT_REQUEST is awaited at once, and no answer is said. */
-void vd_accept_fixed(struct vd_accept *a, const struct vd_endpoint *target);
+/* What comes without a handshake: a connection, or datagrams (VD_ASSOCIATE). VD_ACCEPT_REQUEST is
+ * awaited at once, and no answer is said. */
+void vd_accept_fixed(struct vd_accept *a, enum vd_command command,
+                     const struct vd_endpoint *target);
 
 /* Decides a login. With `ok` the handshake goes on (feed again, maybe with no bytes: HTTP goes on
  * to VD_ACCEPT_REQUEST at once); else a refusal is pending. VD_MORE, or -VD_ERR_LOGIN. */
@@ -106,7 +108,7 @@ void vd_accept_sent(struct vd_accept *a, size_t n);
 /* Of a refusal: the word of RFC 9209 for it, "" if there is none. */
 const char *vd_accept_error(const struct vd_accept *a);
 
-/* "SOCKS4a", "SOCKS5", "HTTP", "TCP", "unknown": for the log. */
+/* "SOCKS4a", "SOCKS5", "HTTP", "TCP", "UDP", "unknown": for the log. */
 const char *vd_accept_name(const struct vd_accept *a);
 
 #endif
