@@ -260,9 +260,11 @@ void handshake_request(struct session *s)
 static bool take_verdict(struct session *s, bool ok)
 {
     struct session_setup *setup = s->setup;
+    s->logged_in = ok;
+    if (ok && session_is_removed(s))
+        s->logged_in = ok = false;
     if (!ok)
         session_log_login_refused(s);
-    s->logged_in = ok;
     vd_accept_login(&setup->accept, ok);
     if (!ok)
         handshake_refuse(s);

@@ -6,7 +6,8 @@
  *      │  │ gets a new worker        └── a worker that dies is not replaced
  *      │
  *      └── SIGHUP: everything is read and opened anew; if that went well, new workers start, and
- * the old ones are told to accept no more and to end with their last session
+ * the old ones are told to accept no more, to end the sessions of users that are gone, and
+ * to end with their last session
  *
  * A slot's sockets stay open here while its worker changes, so that what is queued on them waits.
  * They are closed when draining begins: the workers then hold the last copies, take what is queued,
@@ -29,6 +30,7 @@
 #include "daemon/confine.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
+#include "daemon/revoke.h"
 #include "daemon/setup.h"
 #include "daemon/shared.h"
 #include "daemon/worker.h"
@@ -260,7 +262,6 @@ static int reload(struct master *m)
     struct options options = {.argv = NULL};
     struct listen_set set = {0};
     struct slot *slots = NULL;
-    size_t before = m->old_count;
     notify_reloading();
     if (read_anew(m, &options, &set, &slots) != 0) {
         log_say(LOG_QUIET, "reload failed: everything stays as it was");
@@ -271,10 +272,11 @@ static int reload(struct master *m)
         return 0;
     }
     shared_next_generation(&m->shared, m->old_count == 0);
+    revoke_users(&m->shared, &m->options->conf, &options.conf);
     change(m, &options, &set, slots);
     if (spawn_due(m) == IN_WORKER)
         return IN_WORKER;
-    for (size_t i = before; i < m->old_count; i++)
+    for (size_t i = 0; i < m->old_count; i++)
         kill(m->old[i].pid, SIGUSR1);
     log_say(LOG_NORMAL, "reloaded");
     notify("READY=1");

@@ -52,6 +52,7 @@
 
 #include "daemon/associate.h"
 #include "daemon/limit.h"
+#include "daemon/revoke.h"
 #include "daemon/session_state.h"
 #include "daemon/tproxy.h"
 
@@ -215,6 +216,35 @@ void session_end_all(struct worker *w, const char *end)
 {
     while (w->sessions)
         session_end(w->sessions, end);
+}
+
+bool session_is_removed(const struct session *s)
+{
+    const struct worker *w = s->worker;
+    const char *name = s->setup ? s->setup->accept.user : s->names;
+    size_t len = s->setup ? s->setup->accept.user_len : s->user_len;
+    return s->logged_in && revoke_is(w->shared, w->revoked, name, len);
+}
+
+/* An end in order would make a whole answer of a part. */
+static void cut(struct session *s, const char *end)
+{
+    session_log_end(s, end, NULL);
+    relay_stop(&s->relay);
+    relay_close(&s->relay, RELAY_CLIENT, TLS_BY_RESET);
+    relay_close(&s->relay, RELAY_TARGET, TLS_BY_RESET);
+    session_close(s);
+}
+
+void session_end_removed(struct worker *w)
+{
+    struct session *next;
+    for (struct session *s = w->sessions; s; s = next) {
+        bool over = s->state == SESSION_REFUSED || s->state == SESSION_RESETTING;
+        next = s->next;
+        if (!over && session_is_removed(s))
+            cut(s, "user-removed");
+    }
 }
 
 void session_end_idle(struct worker *w)

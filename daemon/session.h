@@ -14,6 +14,8 @@ void session_end(struct session *s, const char *end);
 void session_end_all(struct worker *w, const char *end);
 /* Ends those that wait for a next request. */
 void session_end_idle(struct worker *w);
+/* Ends those of users that a reload found removed (revoke.h), by a reset both ways. */
+void session_end_removed(struct worker *w);
 /* Frees what ended during the last batch of events. */
 void session_reap(struct worker *w);
 /* Frees all memory kept for later. */

@@ -109,6 +109,8 @@ void session_end_by_reset(struct session *s, enum relay_side by, const char *end
 /* Sees to it that timers for one more session, and for worker->more_timers, can be set. 0, or -1
  * without memory. */
 int session_reserve_timers(struct worker *w);
+/* Whether the user of this session was removed since the worker started. */
+bool session_is_removed(const struct session *s);
 /* Frees everything at once, without a word in the log. */
 void session_close(struct session *s);
 void session_free_setup(struct session *s);

@@ -1,7 +1,8 @@
 /*
  * The mapping is as long as it can ever get, but memory is taken by the page, when it is touched.
  *
- *     head | workers | hops | cells of the hops: a row for each, a column for each slot | table
+ *     head | workers | hops | cells of the hops: a row for each, a column for each slot |
+ *     removed users | table of clients and users
  *
  * A slot goes through
  *
@@ -69,7 +70,8 @@ int shared_init(struct shared *sh, unsigned workers)
     size_t slot = rounded(slots * sizeof(struct shared_worker));
     size_t hops = rounded(SHARED_HOPS * sizeof(struct shared_hop));
     size_t cells = rounded((SHARED_HOPS + 1) * slots * sizeof(uint32_t));
-    size_t all = head + slot + hops + cells + shared_table_size(slots);
+    size_t revoked = rounded(sizeof(struct shared_revoked));
+    size_t all = head + slot + hops + cells + revoked + shared_table_size(slots);
     char *at =
         mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED)
@@ -80,7 +82,8 @@ int shared_init(struct shared *sh, unsigned workers)
                           .workers = (void *)(at + head),
                           .hops = (void *)(at + head + slot),
                           .hop_cells = (void *)(at + head + slot + hops),
-                          .table = at + head + slot + hops + cells,
+                          .revoked = (void *)(at + head + slot + hops + cells),
+                          .table = at + head + slot + hops + cells + revoked,
                           .size = all};
     return getrandom(sh->secret, sizeof sh->secret, 0) == sizeof sh->secret ? 0 : -1;
 }

@@ -105,6 +105,14 @@ struct shared_hop {
     char text[SHARED_TEXT];  /* as it is shown: without a password */
 };
 
+enum { SHARED_REVOKED = 4096 };
+
+/* revoke.h; written by the parent. */
+struct shared_revoked {
+    uint64_t count;
+    uint64_t keys[SHARED_REVOKED]; /* shared_user_key; the last ones */
+};
+
 struct shared_head;
 
 /* A process's own view of the mapping. */
@@ -116,8 +124,9 @@ struct shared {
     struct shared_worker *workers; /* `slots` of them */
     struct shared_hop *hops;       /* SHARED_HOPS */
     uint32_t *hop_cells;           /* SHARED_HOPS + 1 rows of `slots` */
-    void *table;                   /* shared_table.h */
-    uint64_t secret[3];            /* of its keys */
+    struct shared_revoked *revoked;
+    void *table;        /* shared_table.h */
+    uint64_t secret[3]; /* of its keys */
 };
 
 /* In the parent, once, for `workers` at a time and those that live on after reloads. 0, or -1 with
@@ -186,6 +195,8 @@ void shared_sums(const struct shared *sh, struct shared_counts *sums);
 /* What is open in all workers: *one is the field of shared->workers[0]. */
 uint32_t shared_total(const struct shared *sh, const uint32_t *one);
 uint32_t shared_generation(const struct shared *sh);
+/* What stands for a user's name. */
+uint64_t shared_user_key(const struct shared *sh, const char *name, size_t len);
 /* No slot from this one on was ever taken. */
 unsigned shared_used(const struct shared *sh);
 

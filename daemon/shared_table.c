@@ -82,6 +82,11 @@ static uint64_t key_of(const struct shared *sh, const struct shared_name *name)
     return hash ? hash : 1;
 }
 
+uint64_t shared_user_key(const struct shared *sh, const char *name, size_t len)
+{
+    return mix_bytes(sh->secret[2], name, len, sh->secret);
+}
+
 static uint64_t load(const uint64_t *word)
 {
     return __atomic_load_n(word, __ATOMIC_SEQ_CST);

@@ -12,6 +12,7 @@
 
 #include "daemon/batch.h"
 #include "daemon/log.h"
+#include "daemon/revoke.h"
 #include "daemon/session.h"
 #include "daemon/tproxy.h"
 
@@ -104,8 +105,11 @@ static void on_signal(struct loop_io *io, uint32_t events)
     struct worker *w = loop_owner(io, struct worker, signals);
     struct signalfd_siginfo info;
     (void)events;
-    while (read(io->fd, &info, sizeof info) == sizeof info)
+    while (read(io->fd, &info, sizeof info) == sizeof info) {
+        if (info.ssi_signo == SIGUSR1)
+            session_end_removed(w);
         start_drain(w, info.ssi_signo);
+    }
 }
 
 /* After a crowd has left, what is kept for the next one is more than is ever needed soon. */
@@ -232,6 +236,7 @@ int worker_run(const struct vd_conf_daemon *conf, const struct tls_contexts *con
     w.contexts = contexts;
     w.shared = shared;
     w.counts = &shared_own(shared)->counts;
+    w.revoked = revoke_count(shared);
     listen_close_others(set, slot);
     if (start(&w, set, slot) != 0) {
         log_say(LOG_QUIET, "worker cannot start: %s", strerror(errno));

@@ -26,6 +26,7 @@ struct worker {
     struct login *login;
     struct dialer dialer;
     struct learned learned;
+    uint64_t revoked; /* users removed before it started (revoke.h) */
     struct relay_pool pool;
     struct tls_pool tls;
     const struct tls_contexts *contexts; /* of hops */

@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 
+from results import keep
+
 ROUNDS, COUNT, CLIENTS, TOGETHER = 5, 2000, 64, 500
 TICKS = os.sysconf('SC_CLK_TCK')
 
@@ -42,9 +44,9 @@ def await_port(port):
 
 
 def family(pid):
-    """A process and its children."""
+    """A process and its descendants."""
     with open(f'/proc/{pid}/task/{pid}/children', encoding='ascii') as f:
-        return [pid, *(int(child) for child in f.read().split())]
+        return [pid, *(one for child in f.read().split() for one in family(child))]
 
 
 def cpu_seconds(pid):
@@ -52,7 +54,7 @@ def cpu_seconds(pid):
     for one in family(pid):
         with open(f'/proc/{one}/stat', encoding='ascii') as f:
             fields = f.read().rpartition(')')[2].split()
-        total += int(fields[11]) + int(fields[12])
+        total += sum(map(int, fields[11:15]))  # with children that have ended
     return total / TICKS
 
 
@@ -93,11 +95,13 @@ def compare(bench, servers):
             costs[name].append(cost)
     print(f'{ROUNDS * COUNT} tunnels each, {CLIENTS} at a time, medians of {ROUNDS} rounds:')
     for name in servers:
+        keep('default workers', name, 'tunnels/s', rates[name])
+        keep('default workers', name, 'CPU us', costs[name])
         print(f'  {name:11} {statistics.median(rates[name]):8.0f} tunnels/s'
               f' (from {min(rates[name]):.0f} to {max(rates[name]):.0f}),'
               f' {statistics.median(costs[name]):5.0f} us of CPU each')
     for what, of in (('tunnels/s', rates), ('CPU', costs)):
-        ratio = statistics.median(a / b for a, b in zip(of['viaductd'], of['microsocks']))
+        ratio = keep('beside microsocks', 'viaductd', what, [a / b for a, b in zip(of['viaductd'], of['microsocks'])])
         print(f'  viaductd / microsocks, {what}: {ratio:.2f}')
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 from daemons import await_port, free_port, server
+from results import keep
 
 ROUNDS, COUNT = 9, 20000
 
@@ -38,6 +39,7 @@ def main(datagrams, viaduct, viaductd):
           f'itself, medians of {ROUNDS} rounds of {COUNT}:')
     for at, name in enumerate(('processor time', 'time')):
         ratios = [via[at] / itself[at] for itself, via in pairs]
+        keep('datagram', 'viaduct', name, ratios)
         print(f'  {name:16} {statistics.median(ratios):.2f}  ({min(ratios):.2f} to '
               f'{max(ratios):.2f}), {statistics.median(via[at] for _, via in pairs):.1f} us')
     return 0

@@ -2,10 +2,10 @@
  * hooks calls
  *     What calls cost that the preloaded library hooks, beside libc's own definitions of the same
  *     process: the median of paired rounds, while nothing is under way.
- * hooks WAY TARGET_PORT HOP_PORT COUNT
+ * hooks WAY TARGET_PORT HOP_PORT COUNT [OPEN]
  *     Microseconds of a connection to 127.0.0.1:TARGET_PORT; the median of COUNT. WAY: `itself` and
  *     `itself-nonblocking` speak SOCKS5 to the hop, `blocking` and `nonblocking` connect and leave
- *     the rest to whatever is preloaded.
+ *     the rest to whatever is preloaded. With OPEN that many descriptors are open meanwhile.
  */
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -20,6 +20,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -317,6 +318,21 @@ static int measure_connections(int (*way)(uint16_t target, uint16_t hop), uint16
     return 0;
 }
 
+/* Half of them sockets, the lowest numbers first. */
+static void open_descriptors(int count)
+{
+    struct rlimit files;
+
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    for (int i = 0; i < count; i++)
+        if ((i % 2 ? socket(AF_INET, SOCK_STREAM, 0) : eventfd(0, 0)) < 0) {
+            perror("descriptors");
+            exit(1);
+        }
+}
+
 int main(int argc, char **argv)
 {
     uint16_t target, hop;
@@ -324,7 +340,9 @@ int main(int argc, char **argv)
 
     if (argc == 2 && !strcmp(argv[1], "calls"))
         return measure_calls();
-    if (argc != 5 || atoi(argv[4]) < 1 || atoi(argv[4]) > COUNT_MAX)
+    if (argc == 6)
+        open_descriptors(atoi(argv[5]));
+    if (argc < 5 || argc > 6 || atoi(argv[4]) < 1 || atoi(argv[4]) > COUNT_MAX)
         return 2;
     target = (uint16_t)atoi(argv[2]);
     hop = (uint16_t)atoi(argv[3]);

@@ -14,8 +14,9 @@ import sys
 import tempfile
 
 from daemons import await_port, free_port, server
+from results import keep
 
-ROUNDS, COUNT = 9, 500
+ROUNDS, COUNT, OPEN = 9, 500, (10, 1000, 10000)
 
 
 def figure(argv):
@@ -46,9 +47,24 @@ def connections(hooks, target, hop, ways):
     print(f'a connection through microsocks / one of a program that speaks SOCKS5 itself, '
           f'medians of {ROUNDS} rounds of {COUNT}:')
     for name in ways:
+        keep('connection', *name.split(', '), ratios[name])
         low, high = min(ratios[name]), max(ratios[name])
         print(f'  {name:26} {statistics.median(ratios[name]):.2f}  ({low:.2f} to {high:.2f}),'
               f' {statistics.median(took[name]):.0f} us')
+
+
+def growth(hooks, target, hop, under):
+    """With many descriptors open, to those with few; each pair in one round."""
+    ratios = {(way, count): [] for way in ('blocking', 'nonblocking') for count in OPEN}
+    for _ in range(ROUNDS):
+        for way in ('blocking', 'nonblocking'):
+            took = [figure([*under, hooks, way, str(target), str(hop), str(COUNT), str(count)]) for count in OPEN]
+            for count, one in zip(OPEN, took):
+                ratios[way, count].append(one / took[0])
+    print(f'a connection with 1,000 and 10,000 other descriptors open / with {OPEN[0]}, under viaduct:')
+    for way in ('blocking', 'nonblocking'):
+        print(f'  {way:12} ' + ', '.join(f'{keep("descriptors", way, str(count), ratios[way, count]):.2f}'
+                                        for count in OPEN[1:]))
 
 
 def main(hooks, tunnels, viaduct):
@@ -71,6 +87,7 @@ def main(hooks, tunnels, viaduct):
             'proxychains4, blocking': (peer, 'blocking'),
             'proxychains4, non-blocking': (peer, 'nonblocking'),
         })
+        growth(hooks, target, hop, under)
     return bad
 
 

@@ -18,6 +18,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from bench.daemons import await_port, free_port, server
+from bench.results import keep
 from lib.delay import Delayed
 
 HERE, ROUNDS, CHAINS = '127.0.0.1', 3, (1, 2, 3, 5)
@@ -79,7 +80,8 @@ def figures(stack, viaduct, hops, target, link):
         for _ in range(ROUNDS):
             for name, under in ways.items():
                 took[name].append(seconds(under, target) / link)
-        known, serial, peer = (statistics.median(took[name]) for name in ways)
+        names = ('viaduct', 'viaduct, serial', 'proxychains4')
+        known, serial, peer = (keep('roundtrips', name, str(count), took[way]) for name, way in zip(names, ways))
         print(f'  {count:4}   {known:19.2f}   {serial:15.2f}   {peer:12.2f}')
         sys.stdout.flush()
 

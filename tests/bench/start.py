@@ -11,6 +11,8 @@ import sys
 import tempfile
 import time
 
+from results import keep
+
 HOP = '127.0.0.1', 9
 
 
@@ -60,6 +62,8 @@ def main(viaduct, rounds):
     print(f"  bare                 {median_and_spread(times['bare'])}")
     for name in ('viaduct', 'proxychains4'):
         print(f'  {name:12} adds    {median_and_spread(added[name])}')
+    for name in commands:
+        keep('start', name, 'ms', added[name] if name != 'bare' else times[name])
     ratio = statistics.median(added['viaduct']) / statistics.median(added['proxychains4'])
     print(f'  viaduct / proxychains4: {ratio:.2f}')
 

@@ -10,7 +10,7 @@
  *             [--direct]                         no proxy: straight to the target
  *
  * HOST is an IPv4 address. The last line is "tunnels=N errors=E seconds=S per_second=R p50_us=A
- * p99_us=B bytes=T"; the exit status is 0 only if there was no error.
+ * p99_us=B p999_us=C bytes=T"; the exit status is 0 only if there was no error.
  *
  * A tunnel: CONNECTING -> GREETED (socks5) -> ASKED -> ECHOING -> HELD (--parallel) -> closed.
  * Messages are sent one by one, each after the answer to the one before: every proxy takes that.
@@ -361,9 +361,11 @@ static void report(double seconds)
 {
     unsigned long good = run.done - run.errors;
     qsort(run.us, good, sizeof *run.us, by_number);
-    printf("tunnels=%lu errors=%lu seconds=%.3f per_second=%.0f p50_us=%u p99_us=%u bytes=%llu\n",
+    printf("tunnels=%lu errors=%lu seconds=%.3f per_second=%.0f p50_us=%u p99_us=%u p999_us=%u "
+           "bytes=%llu\n",
            want.count, run.errors, seconds, (double)good / seconds, good ? run.us[good / 2] : 0,
-           good ? run.us[good * 99 / 100] : 0, (unsigned long long)run.bytes);
+           good ? run.us[good * 99 / 100] : 0, good ? run.us[good * 999 / 1000] : 0,
+           (unsigned long long)run.bytes);
 }
 
 /* --- options --- */

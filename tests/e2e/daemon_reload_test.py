@@ -116,6 +116,63 @@ def reloading(w, target):
         old.close()
         wait_until(lambda: len(d.workers()) == 1, "the old one ends")
 
+    def removed():
+        """Of 200 transfers those of users that are gone, or have another password, end; of the
+        others none is cut, whatever else the file says."""
+        def source(peer):
+            peer.read(1)
+            for n in range(160):
+                peer.say(block)
+                peer.pause(0.002)
+                if n == 80:
+                    gate.wait(30)
+        block, ends, gate = os.urandom(8192), {}, threading.Event()
+        server = hostile.Scripted(HOME, HERE, w.port(), source, backlog=256)
+        names = ["stays", "goes", "changes", "plain"]
+        hashes = {name: os.popen(f"openssl passwd -6 {name}").read().strip() for name in names}
+        other = os.popen("openssl passwd -6 other").read().strip()
+
+        def file(*left):
+            return w.file("removed.users", "".join(f"{n}:{hashes[n]}\n" for n in left))
+        path = file("stays", "goes", "changes")
+        conf = f'users = "{path}"\n'
+        d = Daemon(w, "-u", "plain:plain", workers=2, conf=conf)
+        visits = [(name, d.visit(SOCKS5 if n % 2 else HTTP, (HERE, server.port), login=(name, name)))
+                  for n in range(50) for name in names]
+        held = d.visit(SOCKS5, target, login=("goes", "goes"))
+
+        def transfer(number, name, visit):
+            visit.sock.sendall(b"x")
+            try:
+                ends[number] = name, hashlib.sha256(visit.rest()).digest()
+            except ConnectionResetError:
+                ends[number] = name, "reset"
+            visit.close()
+        threads = [threading.Thread(target=transfer, args=(i, *pair)) for i, pair in enumerate(visits)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+        file("stays", "goes", "changes")
+        reload(d, conf)
+        echoes(held)
+        hashes["changes"] = other
+        file("changes", "stays")
+        reload(d, conf)
+        file("changes", "stays", "goes")
+        reload(d, conf + 'deny d { to = {"*:25"} }\n')
+        gate.set()
+        for thread in threads:
+            thread.join()
+        whole = hashlib.sha256(block * 160).digest()
+        tap.same({name: {end for n, end in ends.values() if n == name} for name in names},
+                 {"stays": {whole}, "plain": {whole}, "goes": {"reset"}, "changes": {"reset"}}, "how they ended")
+        tap.same(len(ends), 200, "transfers")
+        wait_until(lambda: len(d.workers()) == 2, "the old workers end with their sessions")
+        tap.same(sorted({(s["user"], s["end"]) for s in d.lines("session")}),
+                 [("changes", "user-removed"), ("goes", "user-removed"), ("plain", "closed"), ("stays", "closed")], "the log")
+        tap.holds(d.visit(SOCKS5, target, login=("goes", "goes")).ok, "one who came back")
+        tap.same([d.visit(SOCKS5, target, login=("changes", word)).code for word in ("changes", "other")], [1, 0])
+
     def mistakes():
         """A file that cannot be used changes nothing and says why."""
         port, taken = w.port(), w.port()
@@ -245,6 +302,7 @@ def reloading(w, target):
 
     yield "200 transfers through three reloads", under_load
     yield "what a reload changes", changes
+    yield "users that are gone", removed
     yield "mistakes", mistakes
     yield "more and fewer workers", numbers
     yield "SIGTERM behind a reload", then_term
