@@ -44,17 +44,20 @@ def await_port(port):
 
 
 def family(pid):
-    """A process and its descendants."""
-    with open(f'/proc/{pid}/task/{pid}/children', encoding='ascii') as f:
-        return [pid, *(one for child in f.read().split() for one in family(child))]
+    """A process and its descendants; those of danted come and go."""
+    try:
+        with open(f'/proc/{pid}/task/{pid}/children', encoding='ascii') as f:
+            return [pid, *(one for child in f.read().split() for one in family(child))]
+    except OSError:
+        return []
 
 
 def cpu_seconds(pid):
     total = 0
     for one in family(pid):
-        with open(f'/proc/{one}/stat', encoding='ascii') as f:
+        with contextlib.suppress(OSError), open(f'/proc/{one}/stat', encoding='ascii') as f:
             fields = f.read().rpartition(')')[2].split()
-        total += sum(map(int, fields[11:15]))  # with children that have ended
+            total += sum(map(int, fields[11:15]))  # with children that have ended
     return total / TICKS
 
 

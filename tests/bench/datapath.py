@@ -33,6 +33,7 @@ class Peer:
 class Bench:
     def __init__(self, stack, programs, viaductd, rounds):
         self.stack, self.programs, self.viaductd, self.rounds = stack, programs, viaductd, rounds
+        self.under = ''  # whose turn it is
         self.dir = stack.enter_context(tempfile.TemporaryDirectory())
         streams = self.serve([f'{programs}/streams', 'serve'], stdout=subprocess.PIPE, text=True)
         echo = self.serve([f'{programs}/tunnels', '--serve', f'{HERE}:0'], stdout=subprocess.PIPE, text=True)
@@ -96,7 +97,7 @@ stream {{ server {{ listen {HERE}:{port}; proxy_pass {HERE}:{target}; }} }}
     def run(self, *argv):
         got = subprocess.run(argv, capture_output=True, text=True, check=False)
         if got.returncode:
-            sys.exit(f'{argv}: {got.returncode}\n{got.stdout}{got.stderr}')
+            sys.exit(f'{self.under}: {argv}: {got.returncode}\n{got.stdout}{got.stderr}')
         return got.stdout
 
     def flow(self, peer, count, way):
@@ -137,6 +138,7 @@ def streams(bench):
     for _ in range(bench.rounds):
         for cell in cells:
             for name, peer in peers.items():
+                bench.under = name
                 got[name, cell].append(bench.flow(peer, *cell))
     for name in peers:
         words = [f'{count} {way}' for count, way in cells]
@@ -156,6 +158,7 @@ def tunnels(bench):
     got = {(name, column): [] for name in peers for column in (*columns, 'cpu')}
     for _ in range(2 * bench.rounds + 1):
         for name, peer in peers.items():
+            bench.under = name
             figures, cost = bench.load(peer)
             got[name, 'cpu'].append(cost)
             for column in columns:
