@@ -14,6 +14,7 @@
 #include "client/session.h"
 #include "launcher/audit.h"
 #include "launcher/build.h"
+#include "launcher/check.h"
 #include "launcher/effective.h"
 #include "launcher/find.h"
 #include "launcher/judge.h"
@@ -45,6 +46,21 @@ static void make_session(const struct plan *plan, char path[SESSION_PATH_MAX])
         say_die(EXIT_OWN, "the session file in /dev/shm: %s", strerror(error));
 }
 
+/* --check HOST:PORT, with a space: what stands where the command would. */
+static void take_check_target(struct options *o)
+{
+    if (!o->check && o->json)
+        say_die(EXIT_OWN, "--json says how to check; --check is missing");
+    if (!o->check || !o->command[0])
+        return;
+    if (o->check_target || o->command[1])
+        say_die(EXIT_OWN,
+                "--check starts no command; `%s` is one too many: usage: viaduct [OPTIONS] "
+                "--check [HOST:PORT]",
+                o->command[o->check_target ? 0 : 1]);
+    o->check_target = *o->command++;
+}
+
 int main(int argc, char **argv)
 {
     static struct options options;
@@ -56,13 +72,16 @@ int main(int argc, char **argv)
     (void)argc;
     options_read(&options, argv);
     setup_say(&options);
-    if (!options.command[0] && !options.print_config)
+    take_check_target(&options);
+    if (!options.command[0] && !options.print_config && !options.check)
         say_die(EXIT_OWN, "no command is given; usage: viaduct [OPTIONS] [--] COMMAND [ARG...]");
     effective_make(&effective, &options);
     if (options.print_config) {
         effective_print(&effective);
         return 0;
     }
+    if (options.check)
+        return check_chain(&effective, &options);
     if (getenv(SESSION_ENV))
         say_die(EXIT_OWN, "already inside a viaduct session (" SESSION_ENV " is set): the outer "
                           "chain would carry the inner one; leave out one of them");

@@ -168,6 +168,20 @@ static void set_isolate(struct options *o, char *value)
     o->isolate = true;
 }
 
+static void set_check(struct options *o, char *value)
+{
+    if (value && !*value)
+        say_die(EXIT_OWN, "--check: no target is named");
+    o->check = true;
+    o->check_target = value;
+}
+
+static void set_json(struct options *o, char *value)
+{
+    (void)value;
+    o->json = true;
+}
+
 static void set_trace(struct options *o, char *value)
 {
     if (value && !*value)
@@ -244,6 +258,9 @@ static const struct option {
     {'v', "verbose", NULL, "one line per connection; -vv: one per hop", set_verbose},
     {0, "log", "FILE", "where to say it (default: the standard error)", set_log},
     {0, "log-format", "FORMAT", "text or json", set_log_format},
+    {0, "check", "[=HOST:PORT]", "no command: try the chain hop by hop, tell times and abilities",
+     set_check},
+    {0, "json", NULL, "tell that as JSON", set_json},
     {0, "trace", "[=FILE]", "every byte of the handshakes, explained (default: standard error)",
      set_trace},
     {0, "trace-format", "FORMAT", "text, pcapng or pcap; default: by FILE's ending, else text",

@@ -29,6 +29,8 @@ struct options {
     int verbosity;  /* enum plan_verbosity */
     bool keep_argv; /* set by the caller: URLs are left in argv */
     bool log_json, print_config, keep_proxy_env, audit, isolate;
+    bool check, json;
+    const char *check_target; /* NULL: the chain alone */
     bool trace, trace_secrets;
     const char *trace_file; /* NULL: the standard error */
     int trace_format;       /* enum plan_trace; PLAN_TRACE_OFF: not given */

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,29 +86,41 @@ static void add_line(struct vd_hop *hop, const char *line, size_t len)
     hop->addrs[hop->addr_count++] = ip;
 }
 
-static void ask_system(const struct place *place, struct vd_hop *hop)
+bool resolve_name(struct vd_hop *hop, int limit_ms, char why[RESOLVE_WHY])
 {
-    char program[PATH_MAX], answer[4096], why[256];
+    char program[PATH_MAX], answer[4096];
     pid_t pid;
 
     parts_resolver(program);
     int fd = start_resolver(program, hop->at.name, &pid);
     if (fd < 0) {
-        snprintf(why, sizeof why, "its name cannot be resolved: %s", strerror(errno));
-        die_of(place, why);
+        snprintf(why, RESOLVE_WHY, "its name cannot be resolved: %s", strerror(errno));
+        return false;
     }
+    struct pollfd answered = {.fd = fd, .events = POLLIN};
+    if (poll(&answered, 1, limit_ms) == 0)
+        kill(pid, SIGKILL); /* then nothing is answered */
     read_answer(fd, answer, sizeof answer);
     waitpid(pid, NULL, 0);
     if (answer[0] == '!') {
-        snprintf(why, sizeof why, "its name cannot be resolved: %.*s",
+        snprintf(why, RESOLVE_WHY, "its name cannot be resolved: %.*s",
                  (int)strcspn(answer + 1, "\n"), answer + 1);
-        die_of(place, why);
+        return false;
     }
     hop->addr_count = 0;
     for (char *line = answer, *end; (end = strchr(line, '\n')); line = end + 1)
         add_line(hop, line, (size_t)(end - line));
-    if (hop->addr_count == 0)
-        die_of(place, "its name has no address");
+    snprintf(why, RESOLVE_WHY, "its name %s",
+             answer[0] ? "has no address" : "was not resolved in time");
+    return hop->addr_count > 0;
+}
+
+static void ask_system(const struct place *place, struct vd_hop *hop)
+{
+    char why[RESOLVE_WHY];
+
+    if (!resolve_name(hop, -1, why))
+        die_of(place, why);
 }
 
 static bool carries_ipv6(const struct vd_hop *hop)

@@ -15,4 +15,9 @@
  * the program with status 125 and a line that names chain and hop where none is left. */
 void resolve_hops(const char *chain, struct vd_hop *hops, size_t count, bool any_order);
 
+enum { RESOLVE_WHY = 256 };
+/* The addresses of the hop's name; false: there are none, `why` says so. `limit_ms`: how long the
+ * resolver may take, -1: as long as it takes. */
+bool resolve_name(struct vd_hop *hop, int limit_ms, char why[RESOLVE_WHY]);
+
 #endif

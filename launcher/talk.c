@@ -50,6 +50,12 @@ static int64_t within(int64_t from_ns, uint32_t ms, int64_t end_ns)
     return ms ? earlier(from_ns + ms * MS_NS, end_ns) : end_ns;
 }
 
+/* Of two limits, where 0 is none. */
+static uint32_t shorter(uint32_t a, uint32_t b)
+{
+    return !a || (b && b < a) ? b : a;
+}
+
 /* --- dialling -------------------------------------------------------------------------------- */
 
 /* 0, or an errno. */
@@ -117,8 +123,10 @@ static int64_t stage_end_ns(struct talk *t)
         t->turn = t->chain.at;
         t->turn_ns = talk_now_ns();
     }
+    limit_ms = shorter(
+        limit_ms, t->chain.shake.stage < VD_STAGE_REPLY && t->greet_ms ? t->greet_ms : t->stage_ms);
     if (!t->in_flight || !is_last(t))
-        return within(t->turn_ns, t->stage_ms ? t->stage_ms : limit_ms, t->end_ns);
+        return within(t->turn_ns, limit_ms, t->end_ns);
     patience_ns = PATIENCE_ROUNDS * (t->turn_ns - t->began_ns);
     if (patience_ns < PATIENCE_S * SECOND_NS)
         patience_ns = PATIENCE_S * SECOND_NS;
@@ -165,15 +173,19 @@ static void mark(struct talk *t, struct talk_mark before)
         return;
     before.ns = talk_now_ns();
     t->marks[t->mark_count++] = before;
-    t->heard_len = 0;
+    t->another = true;
     if (t->progress)
         t->progress(t->whom, t);
 }
 
 static void keep(struct talk *t, const uint8_t *data, size_t len)
 {
-    size_t room = sizeof t->heard - t->heard_len;
+    size_t room;
 
+    if (t->another)
+        t->heard_len = 0;
+    t->another = false;
+    room = sizeof t->heard - t->heard_len;
     if (len > room)
         len = room;
     memcpy(t->heard + t->heard_len, data, len);
@@ -230,6 +242,16 @@ static int converse(struct talk *t)
     return r;
 }
 
+/* Who speaks another protocol mostly says so in its first line. */
+static void hear_more(struct talk *t)
+{
+    size_t room = sizeof t->heard - t->heard_len;
+    ssize_t n = recv(t->fd, t->heard + t->heard_len, room, MSG_DONTWAIT);
+
+    if (n > 0)
+        t->heard_len = (uint16_t)(t->heard_len + n);
+}
+
 static void see_fast_open(struct talk *t)
 {
     struct tcp_info info = {0};
@@ -266,6 +288,8 @@ static int talk_on(struct talk *t)
     if (t->progress)
         t->progress(t->whom, t);
     r = converse(t);
+    if (r == -VD_ERR_PROTOCOL)
+        hear_more(t);
     if (t->fast_open)
         see_fast_open(t);
     return r;

@@ -29,6 +29,7 @@ struct talk {
     struct vd_endpoint target;
     int64_t end_ns;    /* CLOCK_MONOTONIC, as all times: by then it is over */
     uint32_t dial_ms;  /* the most for an address of the first hop; 0: until the end */
+    uint32_t greet_ms; /* the most for an answer to a greeting or a login; 0: as stage_ms */
     uint32_t stage_ms; /* the most for an answer; 0 */
     bool in_flight;    /* the last hop is told all at once */
     bool fast_open;    /* by TCP Fast Open, if the system knows how */
@@ -46,10 +47,11 @@ struct talk {
     int64_t began_ns, up_ns, over_ns;
     struct talk_mark marks[TALK_MARKS];
     unsigned mark_count;
-    uint8_t heard[TALK_HEARD]; /* the beginning of what came since the last mark */
+    uint8_t heard[TALK_HEARD]; /* the beginning of what came for the answer heard last */
     uint16_t heard_len;
 
     /* its own */
+    bool another; /* what comes belongs to another answer */
     int64_t turn_ns;
     uint8_t turn; /* whose turn it has been since turn_ns */
     struct trace trace;

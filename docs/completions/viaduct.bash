@@ -9,6 +9,7 @@ _viaduct_value()
         --engine) COMPREPLY=($(compgen -W 'auto preload supervise' -- "$2")) ;;
         --udp) COMPREPLY=($(compgen -W 'auto proxy deny direct' -- "$2")) ;;
         --log-format) COMPREPLY=($(compgen -W 'text json' -- "$2")) ;;
+        --check) COMPREPLY=() ;;
         --trace-format) COMPREPLY=($(compgen -W 'text pcapng pcap' -- "$2")) ;;
         -x | --proxy)
             COMPREPLY=($(compgen -W 'socks5h:// socks5:// socks4a:// socks4:// http:// https://' -- "$2"))
@@ -28,7 +29,7 @@ _viaduct_command_at()
         case ${COMP_WORDS[i]} in
             --) echo $((i + 1)) && return ;;
             --*=*) ;;
-            -q | --quiet | -v | -vv | --verbose | --trace | --trace-secrets | --audit | --isolate | --print-config | --keep-proxy-env) ;;
+            -q | --quiet | -v | -vv | --verbose | --check | --json | --trace | --trace-secrets | --audit | --isolate | --print-config | --keep-proxy-env) ;;
             -*) ((i++)) ;;
             *) echo "$i" && return ;;
         esac
@@ -53,7 +54,7 @@ _viaduct()
     _viaduct_value "$before" "$word" && return
     if [[ $word == -* ]]; then
         COMPREPLY=($(compgen -W '-x --proxy -f --config -c --chain -m --mode -n --pick -d --dns
-            -b --bypass --udp --engine -t --timeout -q --quiet -v --verbose --log --log-format --trace --trace-format --trace-secrets --audit --isolate
+            -b --bypass --udp --engine -t --timeout -q --quiet -v --verbose --log --log-format --check --json --trace --trace-format --trace-secrets --audit --isolate
             --print-config --import --keep-proxy-env -V --version -h --help --' -- "$word"))
     else
         COMPREPLY=($(compgen -c -- "$word"))

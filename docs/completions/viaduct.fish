@@ -13,7 +13,7 @@ function __viaduct_command
             case --
                 echo $words[(math $i + 1)..]
                 return 0
-            case '--*=*' -q --quiet -v -vv --verbose --trace --trace-secrets --audit --isolate --print-config --keep-proxy-env
+            case '--*=*' -q --quiet -v -vv --verbose --check --json --trace --trace-secrets --audit --isolate --print-config --keep-proxy-env
             case '-*'
                 set skip 1
             case '*'
@@ -48,6 +48,8 @@ complete -c viaduct -n __viaduct_options -s q -l quiet -d 'Say nothing'
 complete -c viaduct -n __viaduct_options -s v -l verbose -d 'One line per connection'
 complete -c viaduct -n __viaduct_options -l log -r -F -d 'Where to say it'
 complete -c viaduct -n __viaduct_options -l log-format -x -a 'text json' -d 'How to say it'
+complete -c viaduct -n __viaduct_options -l check -d 'Try the chain hop by hop'
+complete -c viaduct -n __viaduct_options -l json -d 'Tell that as JSON'
 complete -c viaduct -n __viaduct_options -l trace -r -d 'Every byte of the handshakes, explained'
 complete -c viaduct -n __viaduct_options -l trace-format -x -a 'text pcapng pcap' -d 'How to write them down'
 complete -c viaduct -n __viaduct_options -l trace-secrets -d 'With passwords'

@@ -31,7 +31,7 @@ OPTIONS = [  # arguments behind which `touch marker` stands, and the error
     (["--prox=http://h"], "unknown option `--prox`; `viaduct -h` lists what is allowed"),
     (["-k", "2"], "unknown option `-k`; `viaduct -h` lists what is allowed"),
     (["-qz"], "unknown option `-z`; `viaduct -h` lists what is allowed"),
-    (["--check"], "unknown option `--check`; `viaduct -h` lists what is allowed"),
+    (["--chek"], "unknown option `--chek`; `viaduct -h` lists what is allowed"),
     (["--engines", "auto"], "unknown option `--engines`; `viaduct -h` lists what is allowed"),
     (["--engine", "x"], "--engine: unknown engine `x`; allowed: auto, preload, supervise"),
     (["--quiet=yes"], "--quiet takes no value"),
