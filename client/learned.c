@@ -1,7 +1,3 @@
-/*
- * One record for each hop, all fields of a byte or two, written and read without a lock: none
- * depends on another.
- */
 #include "client/learned.h"
 
 #include <errno.h>
@@ -33,95 +29,29 @@ struct record *learned_record_of(unsigned hop)
     return (struct record *)(table + SESSION_PLAIN_RECORDS_AT) + hop;
 }
 
-static uint8_t get(const uint8_t *field)
+static void records_of(const struct vd_path *path, struct vd_repute *of[VD_HOPS_MAX])
 {
-    return __atomic_load_n(field, __ATOMIC_RELAXED);
-}
+    for (unsigned i = 0; i < path->count; i++) {
+        struct record *r = learned_record_of(path->order[i]);
 
-/* Most of what is learned was known before. */
-static void put(uint8_t *field, uint8_t value)
-{
-    if (get(field) != value)
-        __atomic_store_n(field, value, __ATOMIC_RELAXED);
-}
-
-static bool bears(const struct vd_hop *hop, const struct record *r)
-{
-    switch ((enum vd_pipeline)hop->pipeline) {
-    case VD_PIPELINE_OFF:
-        return false;
-    case VD_PIPELINE_LEAD:
-    case VD_PIPELINE_KNOWN:
-        return get(&r->bears) != BEARS_NOT;
-    case VD_PIPELINE_AUTO:
-        break;
+        of[i] = r ? &r->repute : NULL;
     }
-    switch ((enum vd_scheme)hop->scheme) {
-    case VD_SOCKS4:
-    case VD_SOCKS4A:
-        return get(&r->bears) != BEARS_NOT;
-    case VD_SOCKS5:
-    case VD_SOCKS5H:
-        return get(&r->bears) == BEARS_FLIGHT;
-    case VD_HTTP:
-    case VD_HTTPS:
-        break;
-    }
-    return get(&r->said_yes) && get(&r->bears) != BEARS_NOT;
-}
-
-static uint16_t way_to(const struct vd_path *path, unsigned position)
-{
-    return position == 0 ? 1 : (uint16_t)(path->order[position - 1] + 2);
-}
-
-/* Whether the login of the hop, if any, is sure to reach that hop when it is said in a flight. */
-static bool is_safe(const struct vd_path *path, unsigned position)
-{
-    const struct vd_hop *hop = vd_path_hop(path, position);
-    const struct record *r = learned_record_of(path->order[position]);
-
-    return !hop->has_login || hop->pipeline == VD_PIPELINE_KNOWN ||
-           (r && __atomic_load_n(&r->behind, __ATOMIC_RELAXED) == way_to(path, position));
-}
-
-static bool flies(const struct vd_path *path, unsigned position)
-{
-    const struct record *r = learned_record_of(path->order[position]);
-
-    return r && bears(vd_path_hop(path, position), r) && is_safe(path, position) &&
-           (position + 1u == path->count || is_safe(path, position + 1));
 }
 
 void learned_path(struct vd_path *path)
 {
-    path->flights = path->proven = 0;
-    for (unsigned i = 0; i < path->count; i++) {
-        const struct record *r = learned_record_of(path->order[i]);
+    struct vd_repute *of[VD_HOPS_MAX];
 
-        if (flies(path, i))
-            path->flights |= (uint16_t)(1u << i);
-        if (r && get(&r->proven))
-            path->proven |= (uint16_t)(1u << i);
-    }
+    records_of(path, of);
+    vd_repute_path(path, of, 0);
 }
 
 void learned_up(const struct vd_path *path, bool flown)
 {
-    unsigned proven = flown ? vd_path_proves(path) : 0;
+    struct vd_repute *of[VD_HOPS_MAX];
 
-    for (unsigned i = 0; i < path->count; i++) {
-        struct record *r = learned_record_of(path->order[i]);
-        uint16_t way = way_to(path, i);
-
-        if (!r)
-            return;
-        put(&r->said_yes, 1);
-        if (__atomic_load_n(&r->behind, __ATOMIC_RELAXED) != way)
-            __atomic_store_n(&r->behind, way, __ATOMIC_RELAXED);
-        if (proven >> i & 1)
-            put(&r->proven, 1);
-    }
+    records_of(path, of);
+    vd_repute_up(path, of, 0, flown);
 }
 
 /* The line of the launcher's cache that says so of the hop at a position; see launcher/cache.h. */
@@ -160,16 +90,14 @@ static void tell_later_ones(const struct vd_path *path, unsigned position)
 
 void learned_unfit(const struct vd_path *path, unsigned position)
 {
-    unsigned unfit = vd_path_suspects(path, position);
+    struct vd_repute *of[VD_HOPS_MAX];
+    unsigned news;
     int saved = errno;
 
-    for (unsigned i = 0; i <= position; i++) {
-        struct record *r = unfit >> i & 1 ? learned_record_of(path->order[i]) : NULL;
-
-        if (!r || get(&r->bears) == BEARS_NOT)
-            continue;
-        put(&r->bears, BEARS_NOT);
-        tell_later_ones(path, i);
-    }
+    records_of(path, of);
+    news = vd_repute_unfit(path, of, position);
+    for (unsigned i = 0; i <= position; i++)
+        if (news >> i & 1)
+            tell_later_ones(path, i);
     errno = saved;
 }

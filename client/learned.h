@@ -12,20 +12,13 @@
 
 #include "proto/chain.h"
 
-/* Fills in path->flights and path->proven.
- *
- * `pipeline=off` never; `lead` always; `auto`: SOCKS5 hops that a probe found to bear it, SOCKS4
- * hops (they are asked one thing only), and HTTP hops that have said yes in this session; none that
- * a flight went wrong with. A login goes into a flight only on ways that have led to that hop
- * before, or led a probe there: else it could be read by whatever listens where the hop was thought
- * to be. */
+/* As vd_repute_path: fills in path->flights and path->proven. */
 void learned_path(struct vd_path *path);
 
 /* A chain came up; `flown`: in one flight. */
 void learned_up(const struct vd_path *path, bool flown);
-/* A flight went wrong while the hop at a position was awaited: it, or one before it, does not bear
- * one. All that have not proved the contrary are taken for such; if all have, that hop and the one
- * before it. */
+/* VD_AGAIN came while the hop at a position was awaited, as vd_repute_unfit; later commands are
+ * told too. */
 void learned_unfit(const struct vd_path *path, unsigned position);
 
 /* A hop that failed by itself counts as dead for half a minute, or until it comes up. */

@@ -20,7 +20,7 @@ static bool write_byte(int fd, unsigned hop, uint8_t bears)
         memcmp(h.magic, SESSION_MAGIC, sizeof h.magic) || h.version != SESSION_VERSION)
         return false;
     at = (off_t)h.hops_at + SESSION_PLAIN_RECORDS_AT + (off_t)hop * SESSION_HOP_SIZE;
-    return pwrite(fd, &bears, 1, at + (off_t)offsetof(struct record, bears)) == 1;
+    return pwrite(fd, &bears, 1, at + (off_t)offsetof(struct record, repute.bears)) == 1;
 }
 
 bool learned_write(const char *session, unsigned hop, bool flight)
@@ -30,7 +30,7 @@ bool learned_write(const char *session, unsigned hop, bool flight)
 
     if (fd < 0)
         return false;
-    ok = write_byte(fd, hop, flight ? BEARS_FLIGHT : BEARS_NOT);
+    ok = write_byte(fd, hop, flight ? VD_BEARS_FLIGHT : VD_BEARS_NOT);
     close(fd);
     return ok;
 }

@@ -164,7 +164,7 @@ int vd_conf_client_read(struct vd_conf_client *c, const char *path, char **error
 
     *c = (struct vd_conf_client){.chains = NULL};
     *error = *warning = NULL;
-    int result = vd_conf_file_read(&f, path, options, NULL);
+    int result = vd_conf_file_read(&f, path, options, NULL, NULL);
     if (result == 0 && (vd_conf_file_proxies(&f, &passwords) < 0 ||
                         read_sections(c, &f, "chain", read_chain) < 0 ||
                         read_sections(c, &f, "rule", read_rule) < 0 || read_options(c, &f) < 0))

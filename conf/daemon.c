@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conf/daemon_upstream.h"
 #include "conf/file.h"
 #include "conf/value.h"
 
@@ -13,8 +14,9 @@ static cfg_opt_t listen_options[] = {VD_CONF_WORD("url"),         VD_CONF_WORD("
                                      VD_CONF_WORD("rise"),        VD_CONF_WORD("fall"),
                                      VD_CONF_WORD("cert"),        VD_CONF_WORD("key"),
                                      VD_CONF_WORD("client_ca"),   CFG_END()};
-static cfg_opt_t access_options[] = {VD_CONF_WORDS("from"), VD_CONF_WORDS("to"),
-                                     VD_CONF_WORDS("commands"), VD_CONF_WORDS("users"), CFG_END()};
+static cfg_opt_t access_options[] = {VD_CONF_WORDS("from"),     VD_CONF_WORDS("to"),
+                                     VD_CONF_WORDS("commands"), VD_CONF_WORDS("users"),
+                                     VD_CONF_WORD("upstream"),  CFG_END()};
 static cfg_opt_t limit_options[] = {VD_CONF_WORDS("from"),
                                     VD_CONF_WORDS("users"),
                                     VD_CONF_WORD("per"),
@@ -22,9 +24,6 @@ static cfg_opt_t limit_options[] = {VD_CONF_WORDS("from"),
                                     VD_CONF_WORD("new"),
                                     VD_CONF_WORD("rate"),
                                     CFG_END()};
-static cfg_opt_t upstream_options[] = {VD_CONF_WORDS("hops"), VD_CONF_WORD("mode"),
-                                       VD_CONF_WORD("pick"), VD_CONF_WORD("proxy_protocol"),
-                                       CFG_END()};
 static cfg_opt_t timeouts_options[] = {VD_CONF_WORD("handshake"), VD_CONF_WORD("connect"),
                                        VD_CONF_WORD("bind"),      VD_CONF_WORD("idle"),
                                        VD_CONF_WORD("udp"),       VD_CONF_WORD("half_closed"),
@@ -34,7 +33,7 @@ static cfg_opt_t options[] = {VD_CONF_TITLED("listen", listen_options),
                               VD_CONF_TITLED("allow", access_options),
                               VD_CONF_TITLED("deny", access_options),
                               VD_CONF_TITLED("limit", limit_options),
-                              VD_CONF_PLAIN("upstream", upstream_options),
+                              VD_CONF_TITLED("upstream", vd_conf_upstream_options),
                               VD_CONF_PLAIN("timeouts", timeouts_options),
                               VD_CONF_WORD("users"),
                               VD_CONF_WORDS("logins"),
@@ -277,9 +276,9 @@ static int read_access(struct vd_conf_daemon *c, struct vd_conf_file *f,
     if (refuse_empty_lists(f, section, lists, 4) < 0 ||
         vd_conf_file_patterns(f, cfg, "from", &access->from, &access->from_count) < 0 ||
         vd_conf_file_patterns(f, cfg, "to", &access->to, &access->to_count) < 0 ||
-        read_commands(f, cfg, access) < 0)
+        read_commands(f, cfg, access) < 0 || read_users(f, cfg, access) < 0)
         return -1;
-    return read_users(f, cfg, access);
+    return vd_conf_upstream_of_rule(f, cfg, access);
 }
 
 /* A list that was given empty is told by refuse_empty_lists. */
@@ -321,19 +320,6 @@ static int read_timeouts(struct vd_conf_daemon *c, struct vd_conf_file *f,
     return 0;
 }
 
-static int read_upstream(struct vd_conf_daemon *c, struct vd_conf_file *f,
-                         const struct vd_conf_section *section)
-{
-    int version = VD_PROXYLINE_NONE;
-
-    c->upstream.hop_count = 0;
-    if (vd_conf_file_chain(f, section, &c->upstream) < 0 ||
-        vd_conf_file_choice(f, section->cfg, "proxy_protocol", versions, &version) < 0)
-        return -1;
-    c->upstream_line = (enum vd_proxyline_version)version;
-    return 0;
-}
-
 static int ignore(struct vd_conf_daemon *c, struct vd_conf_file *f,
                   const struct vd_conf_section *section)
 {
@@ -348,7 +334,7 @@ static const struct {
              {"allow", read_access},
              {"deny", read_access},
              {"limit", read_limit},
-             {"upstream", read_upstream},
+             {"upstream", vd_conf_upstream_read},
              {"timeouts", read_timeouts},
              {"proxy", ignore /* read where hops name them */}};
 
@@ -426,10 +412,8 @@ static int read_all(struct vd_conf_daemon *c, struct vd_conf_file *f, bool *pass
     for (size_t i = 0; i < f->section_count; i++)
         if (read_section(c, f, &f->sections[i]) < 0)
             return -1;
-    for (size_t i = 0; i < c->upstream.hop_count; i++)
-        *passwords |= c->upstream.hops[i].password_len > 0;
-    *passwords |= cfg_size(f->root, "logins") > 0;
-    return read_options(c, f);
+    *passwords |= vd_conf_upstream_passwords(c) || cfg_size(f->root, "logins") > 0;
+    return vd_conf_upstream_check(c, f) < 0 ? -1 : read_options(c, f);
 }
 
 int vd_conf_daemon_read(struct vd_conf_daemon *c, const char *path, char **error, char **warning)
@@ -438,7 +422,7 @@ int vd_conf_daemon_read(struct vd_conf_daemon *c, const char *path, char **error
     bool passwords = false;
 
     *error = *warning = NULL;
-    int result = vd_conf_file_read(&f, path, options, later);
+    int result = vd_conf_file_read(&f, path, options, later, "upstream");
     if (result == 0)
         result = read_all(c, &f, &passwords);
     if (result == 0)
@@ -453,6 +437,7 @@ static void free_access(struct vd_conf_access *access)
     for (size_t i = 0; i < access->user_count; i++)
         free(access->users[i]);
     free(access->users);
+    free(access->upstream);
     free(access->from);
     free(access->to);
     free(access->title);
@@ -484,7 +469,9 @@ void vd_conf_daemon_free(struct vd_conf_daemon *c)
     free(c->listens);
     free(c->users);
     free(c->access);
-    free(c->upstream.title);
+    for (size_t i = 0; i < c->upstream_count; i++)
+        vd_conf_upstream_free(&c->upstreams[i]);
+    free(c->upstreams);
     free(c->run_as);
     *c = (struct vd_conf_daemon){.listens = NULL};
 }

@@ -66,6 +66,24 @@ struct vd_conf_user {
     char *hash;     /* crypt(3), from a users file, or NULL */
 };
 
+/* A chain that targets are reached by. */
+struct vd_conf_upstream {
+    struct vd_conf_chain chain;     /* with a title: VD_UPSTREAM_DEFAULT, if none was given */
+    enum vd_proxyline_version line; /* what the first hop is sent first */
+    char *fallback;                 /* the title of another one, where this one fails; or NULL */
+    size_t fallback_index;          /* see vd_conf_daemon_link */
+    uint32_t check_ms;              /* each hop is asked this often; 0: never */
+    uint32_t rise, fall;            /* so many answers in a row make a hop good, or bad */
+    bool has_check_target;
+    struct vd_endpoint check_target; /* what a check connects to */
+};
+
+#define VD_UPSTREAM_DEFAULT "default"
+#define VD_UPSTREAM_DIRECT  "direct"
+
+/* Beside indices: what no rule says, and no upstream at all. */
+enum { VD_VIA_UNSAID = -1, VD_VIA_DIRECT = -2 };
+
 /* allow and deny: what is not said matches everything. */
 enum vd_access { VD_ALLOW, VD_DENY };
 struct vd_conf_access {
@@ -76,6 +94,8 @@ struct vd_conf_access {
     unsigned commands; /* bits 1 << enum vd_command; 0: all */
     char **users;
     size_t user_count;
+    char *upstream; /* VD_ALLOW: a title, VD_UPSTREAM_DIRECT, or NULL */
+    int via;        /* the index, or a VD_VIA_*; see vd_conf_daemon_link */
 };
 
 /* What somebody may have; each limit that fits holds. */
@@ -97,8 +117,8 @@ struct vd_conf_daemon {
     size_t access_count;
     struct vd_conf_limit *limits;
     size_t limit_count;
-    struct vd_conf_chain upstream;           /* hop_count 0: direct */
-    enum vd_proxyline_version upstream_line; /* what the first hop is sent first */
+    struct vd_conf_upstream *upstreams;
+    size_t upstream_count;
     bool log_json;
     bool explain; /* a refusal of SOCKS5 says in words what an upstream said */
     enum vd_udp_filter udp_filter;
@@ -125,8 +145,8 @@ void vd_conf_daemon_free(struct vd_conf_daemon *c);
 
 /* One value each, for the command line: 0, or -1 with *error saying what is allowed. A rule is a
  * row of words: [from=]PATTERN[,PATTERN...], to=PATTERN[,...], commands=connect[,bind,associate],
- * users=NAME[,...]; all of them must fit. A users file has lines NAME:HASH, of crypt(3), and
- * comments that begin with #. */
+ * users=NAME[,...], all of which must fit, and upstream=NAME. A users file has lines NAME:HASH, of
+ * crypt(3), and comments that begin with #. */
 int vd_conf_daemon_add_listen(struct vd_conf_daemon *c, const char *url, char **error);
 /* Whether TLS has a meaning for this kind of listener. */
 bool vd_conf_listener_may_tls(const struct vd_conf_listener *listen);
@@ -141,7 +161,19 @@ int vd_conf_daemon_add_access(struct vd_conf_daemon *c, enum vd_access verdict, 
                               char **error);
 /* A row of words KEY=VALUE; the keys are those of a section `limit`. */
 int vd_conf_daemon_add_limit(struct vd_conf_daemon *c, const char *text, char **error);
+/* To the default upstream, which is made if there is none. */
 int vd_conf_daemon_add_hop(struct vd_conf_daemon *c, const char *url, char **error);
+
+/* The upstream of this title, or NULL; a new one behind the others, which may move, or NULL without
+ * memory. */
+struct vd_conf_upstream *vd_conf_daemon_upstream(const struct vd_conf_daemon *c, const char *title);
+struct vd_conf_upstream *vd_conf_daemon_new_upstream(struct vd_conf_daemon *c, const char *title);
+void vd_conf_upstream_free(struct vd_conf_upstream *up);
+/* Whether there is an upstream of this title, or it is VD_UPSTREAM_DIRECT: 0, or -1 with *error. */
+int vd_conf_daemon_has_upstream(const struct vd_conf_daemon *c, const char *title, char **error);
+/* When all is read: puts indices for the titles that rules and upstreams name. 0, or -1 with *error
+ * (an unknown title, fallbacks in a circle). */
+int vd_conf_daemon_link(struct vd_conf_daemon *c, char **error);
 
 /* A rule behind the others, which may move, that matches everything so far; NULL: no memory. */
 struct vd_conf_access *vd_conf_daemon_new_access(struct vd_conf_daemon *c, enum vd_access verdict,

@@ -249,7 +249,8 @@ struct vd_conf_access *vd_conf_daemon_new_access(struct vd_conf_daemon *c, enum 
         return NULL;
     c->access = more;
     more += c->access_count;
-    *more = (struct vd_conf_access){.title = strdup(title), .verdict = verdict};
+    *more =
+        (struct vd_conf_access){.title = strdup(title), .verdict = verdict, .via = VD_VIA_UNSAID};
     if (!more->title)
         return NULL;
     c->access_count++;
@@ -297,6 +298,14 @@ static int add_pattern(struct vd_pattern **patterns, size_t *count, const char *
     return 0;
 }
 
+static int set_upstream(struct vd_conf_access *access, const char *title, char **error)
+{
+    if (access->upstream)
+        return vd_conf_wrong(error, "a second upstream `%s` in a rule; allowed: one", title);
+    access->upstream = strdup(title);
+    return access->upstream ? 0 : out_of_memory(error);
+}
+
 int vd_conf_access_add(struct vd_conf_access *access, const char *key, const char *value,
                        char **error)
 {
@@ -308,8 +317,10 @@ int vd_conf_access_add(struct vd_conf_access *access, const char *key, const cha
         return vd_conf_access_add_command(access, value, error);
     if (!strcmp(key, "users"))
         return vd_conf_access_add_user(access, value, error);
-    return vd_conf_wrong(error, "unknown part `%s` of a rule; allowed: from, to, commands, users",
-                         key);
+    if (!strcmp(key, "upstream"))
+        return set_upstream(access, value, error);
+    return vd_conf_wrong(
+        error, "unknown part `%s` of a rule; allowed: from, to, commands, users, upstream", key);
 }
 
 /* One word of a rule, in place: KEY=VALUE[,VALUE...], or a pattern for `from`. */
@@ -352,18 +363,4 @@ int vd_conf_daemon_add_access(struct vd_conf_daemon *c, enum vd_access verdict, 
                                       "commands=connect, users=NAME");
     free(copy);
     return result;
-}
-
-/* --- upstream -------------------------------------------------------------------------------- */
-
-int vd_conf_daemon_add_hop(struct vd_conf_daemon *c, const char *url, char **error)
-{
-    struct vd_conf_chain *upstream = &c->upstream;
-
-    if (upstream->hop_count == VD_HOPS_MAX)
-        return vd_conf_wrong(error, "too many hops; allowed: up to %d", VD_HOPS_MAX);
-    if (vd_conf_hop(&upstream->hops[upstream->hop_count], url, error) < 0)
-        return -1;
-    upstream->hop_count++;
-    return 0;
 }

@@ -261,8 +261,18 @@ static int parse(struct vd_conf_file *f, const char *text, cfg_opt_t *options)
     return f->error ? -1 : 0;
 }
 
+static int entitle(struct vd_conf_file *f, char **text, const char *kind)
+{
+    char *copy = vd_conf_text_entitle(*text, kind, "default");
+    if (!copy)
+        return cannot_read(f, "out of memory");
+    free(*text);
+    *text = copy;
+    return 0;
+}
+
 int vd_conf_file_read(struct vd_conf_file *f, const char *path, cfg_opt_t *options,
-                      const char *const *later)
+                      const char *const *later, const char *untitled)
 {
     *f = (struct vd_conf_file){.path = path, .later = later};
     char *text = load(f);
@@ -271,7 +281,11 @@ int vd_conf_file_read(struct vd_conf_file *f, const char *path, cfg_opt_t *optio
 
     char *why = NULL;
     int line = vd_conf_text_clean(text, &why);
-    int result = line ? vd_conf_file_wrong(f, line, why) : parse(f, text, options);
+    int result = line ? vd_conf_file_wrong(f, line, why) : 0;
+    if (result == 0 && untitled)
+        result = entitle(f, &text, untitled);
+    if (result == 0)
+        result = parse(f, text, options);
     free(text);
     return result;
 }

@@ -47,10 +47,11 @@ struct vd_conf_file {
     char *error;         /* the first one */
 };
 
-/* Reads `path`; `options` must last as long as the file. 0, or -1 with f->error. Must be closed in
- * both cases. */
+/* Reads `path`; `options` must last as long as the file. Sections `untitled` (NULL: none), which
+ * are declared with a title, have the title "default" where they have none. 0, or -1 with f->error.
+ * Must be closed in both cases. */
 int vd_conf_file_read(struct vd_conf_file *f, const char *path, cfg_opt_t *options,
-                      const char *const *later);
+                      const char *const *later, const char *untitled);
 void vd_conf_file_close(struct vd_conf_file *f);
 
 /* Notes an error at `line`, unless there is one already; takes the text. Always -1. */

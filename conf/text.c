@@ -9,6 +9,8 @@
 #include "conf/text.h"
 
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "conf/value.h"
@@ -179,4 +181,55 @@ int vd_conf_text_clean(char *text, char **error)
         if (scan_step(&s, error) < 0)
             return s.line;
     return scan_end(&s, error) < 0 ? s.line : 0;
+}
+
+/* --- titles that are left out --- */
+
+static const char *behind_quotes(const char *at)
+{
+    char quote = *at++;
+
+    while (*at && *at != quote)
+        at += *at == '\\' && at[1] ? 2 : 1;
+    return *at ? at + 1 : at;
+}
+
+static const char *behind_space(const char *at)
+{
+    while (is_space(*at))
+        at++;
+    return at;
+}
+
+/* The word `kind` in the outermost place, with a brace behind it: that brace. NULL: none follows.
+ */
+static const char *find_untitled(const char *text, const char *at, const char *kind)
+{
+    size_t len = strlen(kind);
+    int depth = 0;
+
+    while (*at) {
+        bool begins = at == text || is_space(at[-1]) || at[-1] == '}';
+        const char *brace = behind_space(at + (strncmp(at, kind, len) ? 0 : len));
+        if (begins && depth == 0 && brace != behind_space(at) && *brace == '{')
+            return brace;
+        depth += (*at == '{') - (*at == '}');
+        at = *at == '"' || *at == '\'' ? behind_quotes(at) : at + 1;
+    }
+    return NULL;
+}
+
+char *vd_conf_text_entitle(const char *text, const char *kind, const char *title)
+{
+    size_t count = 0, room = strlen(title) + 2;
+    const char *at = text, *brace;
+
+    while ((brace = find_untitled(text, at, kind)) && ++count)
+        at = brace;
+    char *copy = malloc(strlen(text) + count * room + 1), *to = copy;
+    for (at = text; copy && (brace = find_untitled(text, at, kind)); at = brace)
+        to += sprintf(to, "%.*s %s ", (int)(brace - at), at, title);
+    if (copy)
+        strcpy(to, at);
+    return copy;
 }

@@ -12,4 +12,9 @@
  * conf/value.h. */
 int vd_conf_text_clean(char *text, char **error);
 
+/* libconfuse knows sections with a title and sections without, but none that may have one. A copy
+ * of a clean text, in which sections `kind` without a title have this one; the caller's to free;
+ * NULL: no memory. */
+char *vd_conf_text_entitle(const char *text, const char *kind, const char *title);
+
 #endif

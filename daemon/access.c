@@ -258,6 +258,18 @@ bool access_target_of_chain(struct access *access, const struct access_query *q)
     return named || is_trusted(q) || !is_local_name(q->target) || refused_by("guard") != ACCESS_NO;
 }
 
+const struct vd_conf_access *access_rule(const struct access *access, const struct access_query *q)
+{
+    struct view v = view_of(q, NULL);
+    for (size_t i = 0; i < access->conf->access_count; i++) {
+        const struct vd_conf_access *rule = &access->conf->access[i];
+        enum match m = rule_matches(rule, &v);
+        if (m == MATCH_YES || m == MATCH_NAMED)
+            return rule;
+    }
+    return NULL;
+}
+
 bool access_rules(const struct access *access, const struct access_query *q)
 {
     bool named = false;

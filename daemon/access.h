@@ -46,6 +46,10 @@ enum access_verdict access_target(struct access *access, const struct access_que
 bool access_target_of_chain(struct access *access, const struct access_query *q);
 /* Whether this is an address of this machine. */
 bool access_is_own(struct access *access, const struct vd_ip *ip);
+/* The rule that decides about `q` without a lookup, as access_target_of_chain asks; NULL: none
+ * does.
+ */
+const struct vd_conf_access *access_rule(const struct access *access, const struct access_query *q);
 /* What the rules alone say of a target that the configuration itself names. */
 bool access_rules(const struct access *access, const struct access_query *q);
 /* Whether `q` may end at this address of the target. */

@@ -41,7 +41,8 @@ struct associate_chain {
     struct associate *a;
     struct associate_chain_events events;
     const struct dialer *by;
-    const struct vd_hop *hops; /* borrowed */
+    struct upstream *via;
+    struct vd_path path; /* the hops, for all of it */
     uint8_t count, answered;
     bool starting, up;
     int err;            /* while starting */
@@ -118,7 +119,7 @@ static void say_of_hop(struct associate_chain *c, unsigned position, const char 
     vd_out_text(&out, " of ");
     vd_out_uint(&out, c->count);
     vd_out_text(&out, " (");
-    vd_url_print(&out, &c->hops[position]);
+    vd_url_print(&out, vd_path_hop(&c->path, position));
     vd_out_text(&out, ") ");
     vd_out_text(&out, what);
     c->said_len = out.len;
@@ -144,7 +145,7 @@ static int judge(struct associate_chain *c, unsigned position)
 static int check_hops(struct associate_chain *c)
 {
     for (unsigned i = 0; i < c->count; i++) {
-        const struct vd_hop *hop = &c->hops[i];
+        const struct vd_hop *hop = vd_path_hop(&c->path, i);
         bool knows = hop->scheme == VD_SOCKS5 || hop->scheme == VD_SOCKS5H;
         if (knows && hop->unix_len == 0)
             continue;
@@ -243,12 +244,13 @@ static int open_relay(struct associate_chain *c)
 /* What the relay before it is told: the hop's own address as configured, or that of the reply. */
 static struct vd_endpoint next_relay(const struct associate_chain *c, unsigned position)
 {
-    const struct vd_hop *hop = &c->hops[position];
+    const struct vd_hop *hop = vd_path_hop(&c->path, position);
     const struct control *k = &c->control[position];
     struct vd_endpoint relay = hop->at;
     if (vd_ip_class(&k->bound) != VD_CLASS_UNSPECIFIED)
         vd_endpoint_set_ip(&relay, &k->bound, 0);
-    else if (!vd_hop_takes_names(&c->hops[position - 1]) && vd_endpoint_is_name(&relay))
+    else if (!vd_hop_takes_names(vd_path_hop(&c->path, position - 1)) &&
+             vd_endpoint_is_name(&relay))
         vd_endpoint_set_ip(&relay, &hop->addrs[0], 0);
     relay.port = k->port;
     return relay;
@@ -334,7 +336,7 @@ static unsigned position_of(const struct associate_chain *c, const struct dial *
 static struct vd_ip own_address(const struct associate_chain *c, unsigned position,
                                 const struct dial *dial)
 {
-    const struct vd_hop *hop = &c->hops[position];
+    const struct vd_hop *hop = vd_path_hop(&c->path, position);
     if (position == 0)
         return net_addr_ip(&dial->peer);
     if (!vd_endpoint_is_name(&hop->at))
@@ -394,6 +396,12 @@ static void set_anywhere(struct vd_endpoint *anywhere, const struct vd_hop *hop)
     vd_endpoint_set_ip(anywhere, &none, 0);
 }
 
+static void introduce(struct dial *dial)
+{
+    struct associate_chain *c = dial->context;
+    c->events.introduce(c->a, dial);
+}
+
 static void dial_all(struct associate_chain *c)
 {
     for (unsigned i = 0; i < c->count; i++) {
@@ -403,23 +411,19 @@ static void dial_all(struct associate_chain *c)
         dial->done = on_dialed;
         dial->may_reach = may_reach;
         dial->command = VD_ASSOCIATE;
-        dial->hops = (uint8_t)(i + 1);
-        c->events.introduce(c->a, dial);
-        set_anywhere(&c->anywhere[i], &c->hops[i]);
+        dial->path = c->path;
+        dial->path.count = (uint8_t)(i + 1);
+        dial->introduce = introduce;
+        set_anywhere(&c->anywhere[i], vd_path_hop(&c->path, i));
         c->control[i] = (struct control){.io = {.fd = -1, .ready = on_control}, .chain = c};
     }
     c->starting = true;
     for (unsigned i = 0; i < c->count && c->err == VD_OK; i++)
-        dial_start(&c->dials[i], &c->anywhere[i]);
+        dial_start(&c->dials[i], c->via, &c->anywhere[i]);
     c->starting = false;
 }
 
-unsigned associate_chain_timers(const struct dialer *by)
-{
-    return (unsigned)by->upstream->hop_count * DIAL_TIMERS;
-}
-
-int associate_chain_start(struct associate *a, const struct dialer *by,
+int associate_chain_start(struct associate *a, const struct dialer *by, struct upstream *via,
                           const struct associate_chain_events *events)
 {
     struct associate_chain *c = calloc(1, sizeof *c);
@@ -429,10 +433,11 @@ int associate_chain_start(struct associate *a, const struct dialer *by,
     *c = (struct associate_chain){.a = a,
                                   .events = *events,
                                   .by = by,
-                                  .hops = by->upstream->hops,
-                                  .count = (uint8_t)by->upstream->hop_count,
+                                  .via = via,
                                   .relay = {.fd = -1, .ready = on_relay},
                                   .end.run = on_end};
+    upstream_path(via, 0, &c->path);
+    c->count = c->path.count;
     for (unsigned i = 0; i < c->count; i++)
         c->control[i].io.fd = -1;
     int err = check_hops(c);
@@ -473,7 +478,7 @@ const char *associate_chain_said(const struct associate_chain *c, size_t *len)
 
 bool associate_chain_takes_names(const struct associate_chain *c)
 {
-    return vd_hop_takes_names(&c->hops[c->count - 1]);
+    return vd_hop_takes_names(vd_path_hop(&c->path, c->count - 1));
 }
 
 void associate_chain_ends(const struct associate_chain *c, struct net_addr *out,
@@ -481,4 +486,9 @@ void associate_chain_ends(const struct associate_chain *c, struct net_addr *out,
 {
     *out = c->out;
     *peer = c->peer;
+}
+
+const struct vd_path *associate_chain_path(const struct associate_chain *c)
+{
+    return &c->path;
 }

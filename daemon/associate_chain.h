@@ -19,17 +19,14 @@ struct associate_chain_events {
     void (*ready)(struct associate *a, int err);
     /* It stood, and a hop has gone, or says that it is not there. Once. */
     void (*gone)(struct associate *a);
-    /* What the first hop is sent before anything else: sets dial->preface. */
+    /* What the first hop is sent before anything else: as dial->introduce. */
     void (*introduce)(struct associate *a, struct dial *dial);
 };
 
-/* How many timers it may need. */
-unsigned associate_chain_timers(const struct dialer *by);
-
-/* Sets out for a->chain, by which datagrams go from now on; until it stands they are held. VD_OK,
- * or a reason (positive): then all that a->chain does any more is to say why. `by` and its hops
- * outlive it. */
-int associate_chain_start(struct associate *a, const struct dialer *by,
+/* Sets out for a->chain, over hops of `via`, by which datagrams go from now on; until it stands
+ * they are held. VD_OK, or a reason (positive): then all that a->chain does any more is to say why.
+ * `by` and its hops outlive it. */
+int associate_chain_start(struct associate *a, const struct dialer *by, struct upstream *via,
                           const struct associate_chain_events *events);
 /* The time is over before it stood: what to tell the client. */
 int associate_chain_late(struct associate_chain *c);
@@ -40,6 +37,8 @@ bool associate_chain_takes_names(const struct associate_chain *c);
 /* The local address towards the first hop, and that hop's: for the log. */
 void associate_chain_ends(const struct associate_chain *c, struct net_addr *out,
                           struct net_addr *peer);
+/* The hops that it goes over. */
+const struct vd_path *associate_chain_path(const struct associate_chain *c);
 void associate_chain_free(struct associate_chain *c);
 
 /* For associate.c: sends on, or holds. */

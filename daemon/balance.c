@@ -100,12 +100,13 @@ static void check(struct target *t, const struct vd_conf_target *target)
     t->dial->context = t;
     t->dial->done = on_checked;
     t->dial->may_reach = may_reach_all;
+    t->dial->introduce = dial_introduce_nobody;
     t->under_way = true;
     t->began_ms = t->owner->worker->loop.now_ms;
     if (target->unix_path[0])
         dial_start_unix(t->dial, target->unix_path);
     else
-        dial_start(t->dial, &target->at);
+        dial_start(t->dial, upstreams_by_rule(&t->owner->worker->upstreams, NULL), &target->at);
 }
 
 static void on_timer(struct loop_timer *timer)
@@ -209,7 +210,7 @@ void balance_failed(struct balance *b, int index)
 
 static int start_checks(struct balance *b)
 {
-    b->worker->more_timers += b->count + 1;
+    b->worker->more_timers += b->count * DIAL_TIMERS + 1;
     if (loop_reserve(&b->worker->loop, b->worker->more_timers + 64) != 0)
         return -1;
     for (size_t i = 0; i < b->count; i++) {

@@ -5,7 +5,8 @@
  *       │          └──connected, no chain────────────────> done
  *       └── only if the last hop of a chain takes no names: the target is looked up here
  *
- * RACE goes to the target, or to the first hop of the chain: dial_race.c. CHAIN is dial_chain.c.
+ * RACE goes to the target, or to the first hop of the chain: dial_race.c. CHAIN is dial_chain.c,
+ * and so is what becomes of a way that leads nowhere: from there all begins again by another one.
  *
  * dial_finish() calls the owner, who may throw the dial away: nothing is touched after it.
  */
@@ -26,6 +27,7 @@ void dial_stop(struct dial *d)
 {
     resolve_stop(&d->wait);
     loop_timer_stop(dial_loop(d), &d->timer);
+    loop_timer_stop(dial_loop(d), &d->way);
     dial_close_attempts(d);
     dial_close(d);
     d->phase = DIAL_OVER;
@@ -35,6 +37,7 @@ void dial_finish(struct dial *d, int err)
 {
     if (err != VD_OK)
         dial_stop(d);
+    loop_timer_stop(dial_loop(d), &d->way);
     d->err = err;
     d->phase = DIAL_OVER;
     d->done(d, err);
@@ -63,7 +66,7 @@ int dial_timed_out(struct dial *d)
     return d->err;
 }
 
-/* --- the target of a chain whose last hop takes addresses only --- */
+/* --- the target of a way whose last hop takes addresses only --- */
 
 /* socks4 has no IPv6: IPv4 is the safer choice of two. */
 static void target_on(struct dial *d)
@@ -83,7 +86,7 @@ static void target_on(struct dial *d)
     }
     vd_endpoint_set_ip(&d->final, &a->ips[0], d->target->port);
     resolve_stop(&d->wait);
-    dial_chain_start(d);
+    dial_chain_set_out(d);
 }
 
 /* --- events --- */
@@ -121,6 +124,11 @@ static void on_timer(struct loop_timer *timer)
     dial_race_on(d);
 }
 
+static void on_way(struct loop_timer *timer)
+{
+    dial_chain_slow(loop_owner(timer, struct dial, way));
+}
+
 /* --- the beginning --- */
 
 void dial_init(struct dial *d, const struct dialer *by)
@@ -129,22 +137,23 @@ void dial_init(struct dial *d, const struct dialer *by)
     for (int f = 0; f < 2; f++)
         d->queue[f].count = d->queue[f].next = d->queue[f].taken = 0;
     d->by = by;
-    d->chained = by->upstream->hop_count > 0;
     d->io = (struct loop_io){.fd = -1, .ready = socket_ready};
     d->wait.answered = on_answered;
     d->timer.fire = on_timer;
+    d->way.fire = on_way;
 }
 
-/* Whether the chain can be given the target as it is. */
-static bool is_final(const struct dial *d)
+void dial_introduce_nobody(struct dial *d)
 {
-    const struct vd_conf_chain *up = d->by->upstream;
-    return !vd_endpoint_is_name(d->target) || vd_hop_takes_names(&up->hops[up->hop_count - 1]);
+    static const struct vd_endpoint nobody;
+    struct vd_out out = vd_out_over(d->preface, sizeof d->preface);
+    if (d->via->conf->line != VD_PROXYLINE_NONE)
+        vd_proxyline_write(&out, d->via->conf->line, &nobody, &nobody);
+    d->preface_len = (uint8_t)out.len;
 }
 
 void dial_start_unix(struct dial *d, const char *path)
 {
-    d->chained = false;
     dial_race_to_unix(d, path);
 }
 
@@ -154,21 +163,23 @@ void dial_await_second(struct dial *d)
     dial_chain_next(d);
 }
 
-void dial_start(struct dial *d, const struct vd_endpoint *target)
+void dial_lookup(struct dial *d)
 {
-    d->target = target;
-    if (!d->chained) {
-        dial_race_to(d, target);
-        return;
-    }
-    d->final = *target;
-    if (is_final(d)) {
-        dial_chain_start(d);
-        return;
-    }
+    const struct vd_endpoint *target = d->target;
     d->phase = DIAL_TARGET;
     if (resolve_start(d->by->resolver, &d->wait, target->name, target->name_len) != 0)
         dial_finish(d, VD_ERR_BUSY);
     else
         target_on(d);
+}
+
+void dial_start(struct dial *d, struct upstream *via, const struct vd_endpoint *target)
+{
+    d->target = target;
+    d->started_ms = dial_loop(d)->now_ms;
+    d->chained = via != NULL;
+    if (via)
+        dial_chain_start(d, via);
+    else
+        dial_race_to(d, target);
 }

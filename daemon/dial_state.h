@@ -17,6 +17,8 @@ static inline struct loop *dial_loop(const struct dial *d)
 
 /* The end: tells the owner, after which nothing of the dial is touched. */
 void dial_finish(struct dial *d, int err);
+/* Looks the target up, then goes on with dial_chain_set_out. May finish. */
+void dial_lookup(struct dial *d);
 /* A reason (positive), kept unless one that tells a client more about its target is there. */
 void dial_blame(struct dial *d, int err);
 
@@ -47,8 +49,12 @@ void dial_close_attempts(struct dial *d);
 
 /* dial_chain.c; each but the last may finish */
 
-/* Sets out for d->final. */
-void dial_chain_start(struct dial *d);
+/* By a way of this upstream, or of its fallbacks. */
+void dial_chain_start(struct dial *d, struct upstream *via);
+/* Sets out for d->final, by d->chosen. */
+void dial_chain_set_out(struct dial *d);
+/* The way has taken its part of the time. */
+void dial_chain_slow(struct dial *d);
 /* The race to the first hop was won. */
 void dial_chain_connected(struct dial *d);
 /* The socket is ready. */

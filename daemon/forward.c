@@ -119,6 +119,7 @@ static void begin(struct session *s, bool reused)
     struct forward *f = s->forward;
     f->reused = reused;
     f->at = s->setup->accept.target;
+    f->via = s->via;
     f->up_state = f->up.body.framing == VD_HTTP_NO_BODY ? UP_DONE : UP_BODY;
     f->down_state = DOWN_HEAD;
     f->origin_last = false;
@@ -153,8 +154,8 @@ static bool may_reuse(struct session *s)
 {
     struct access_query q = handshake_query(s);
     struct vd_ip ip = net_addr_ip(&s->peer);
-    return vd_endpoint_same(&s->forward->at, q.target) && forward_is_origin_quiet(s) &&
-           (s->setup->dial.chained || access_address(s->worker->access, &q, &ip));
+    return vd_endpoint_same(&s->forward->at, q.target) && s->forward->via == s->via &&
+           forward_is_origin_quiet(s) && (s->via || access_address(s->worker->access, &q, &ip));
 }
 
 bool forward_reuse(struct session *s)

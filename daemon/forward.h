@@ -42,8 +42,9 @@ struct forward {
     bool last;        /* the client's connection ends behind this response */
     bool origin_last; /* the origin's does */
     bool to_head, repeatable;
-    bool reused;           /* the origin's connection had served before */
-    struct vd_endpoint at; /* what the origin's connection is for */
+    bool reused;                /* the origin's connection had served before */
+    struct vd_endpoint at;      /* what the origin's connection is for */
+    const struct upstream *via; /* by which it was dialled; NULL: directly */
     struct forward_flow up, down;
     uint8_t *request; /* the head as it is sent, until it is known to have arrived */
     uint32_t request_len;

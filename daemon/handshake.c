@@ -131,6 +131,7 @@ static void on_dialed(struct dial *dial, int err)
     struct vd_endpoint bound = dial->bound;
     if (err == VD_ERR_DENIED && !setup->rule)
         setup->rule = dial->chained ? "upstream" : "network";
+    session_take_way_of(s, dial, err == VD_OK);
     if (err != VD_OK) {
         if (!fixed_retry(s))
             handshake_refuse_request(s, err);
@@ -182,17 +183,9 @@ static bool is_allowed(const struct session *s)
     struct access_query q = handshake_query(s);
     if (fixed_is_forward(s))
         return access_rules(s->worker->access, &q);
-    if (s->setup->dial.chained)
+    if (s->via)
         return access_target_of_chain(s->worker->access, &q);
     return access_target(s->worker->access, &q) != ACCESS_NO;
-}
-
-/* What the first hop, or a target of forward://, is told before anything else. */
-static enum vd_proxyline_version line_to_send(const struct session *s)
-{
-    if (s->setup->dial.chained && !s->setup->unix_path)
-        return s->worker->conf->upstream_line;
-    return fixed_is_forward(s) ? s->from->conf->send_line : VD_PROXYLINE_NONE;
 }
 
 static void introduce(const struct session *s, struct dial *dial, enum vd_proxyline_version version)
@@ -208,21 +201,35 @@ static void introduce(const struct session *s, struct dial *dial, enum vd_proxyl
 
 void handshake_introduce(const struct session *s, struct dial *dial)
 {
-    if (s->worker->conf->upstream_line != VD_PROXYLINE_NONE)
-        introduce(s, dial, s->worker->conf->upstream_line);
+    dial->preface_len = 0;
+    if (dial->via->conf->line != VD_PROXYLINE_NONE)
+        introduce(s, dial, dial->via->conf->line);
+}
+
+static void introduce_to_hop(struct dial *dial)
+{
+    handshake_introduce(loop_owner(dial, struct session_setup, dial)->session, dial);
 }
 
 void handshake_dial(struct session *s)
 {
+    struct dial *dial = &s->setup->dial;
+    bool direct = !s->via || s->setup->unix_path;
     s->state = SESSION_DIAL;
     loop_timer_in(session_loop(s), &s->timer, s->worker->conf->connect_ms);
-    enum vd_proxyline_version version = line_to_send(s);
-    if (version != VD_PROXYLINE_NONE)
-        introduce(s, &s->setup->dial, version);
+    if (direct && fixed_is_forward(s) && s->from->conf->send_line != VD_PROXYLINE_NONE)
+        introduce(s, dial, s->from->conf->send_line);
     if (s->setup->unix_path)
-        dial_start_unix(&s->setup->dial, s->setup->unix_path);
+        dial_start_unix(dial, s->setup->unix_path);
     else
-        dial_start(&s->setup->dial, &s->setup->accept.target);
+        dial_start(dial, s->via, &s->setup->accept.target);
+}
+
+/* By the rule that decides without a lookup. */
+static struct upstream *upstream_for(const struct session *s)
+{
+    struct access_query q = handshake_query(s);
+    return upstreams_by_rule(&s->worker->upstreams, access_rule(s->worker->access, &q));
 }
 
 static void start_connect(struct session *s)
@@ -240,12 +247,13 @@ void handshake_request(struct session *s)
 {
     limit_shaken(s);
     s->command = s->setup->accept.command;
+    s->via = upstream_for(s);
     int err = limit_enter(s);
     if (err != VD_OK)
         handshake_refuse_request(s, err);
     else if (s->command == VD_CONNECT)
         start_connect(s);
-    else if (s->command == VD_BIND && s->setup->dial.chained)
+    else if (s->command == VD_BIND && s->via)
         bind_chain_start(s);
     else if (s->command == VD_BIND)
         bind_start(s);
@@ -388,6 +396,7 @@ void handshake_set_up_dial(struct session *s)
     dial_init(dial, &s->worker->dialer);
     dial->done = on_dialed;
     dial->may_reach = may_reach;
+    dial->introduce = introduce_to_hop;
 }
 
 void handshake_set_up(struct session *s, unsigned offers)
@@ -409,6 +418,7 @@ void handshake_set_up(struct session *s, unsigned offers)
 void handshake_late(struct session *s)
 {
     int err = s->udp ? udp_late(s) : dial_timed_out(&s->setup->dial);
+    session_take_way_of(s, &s->setup->dial, false);
     if (!fixed_retry(s))
         handshake_refuse_request(s, err);
 }

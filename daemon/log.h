@@ -12,8 +12,9 @@
  *         up=79 down=1234 ms=3 time=2024-05-01T12:00:00.123Z end=closed         (all on one line)
  *
  * client, local: the addresses of the client's connection; out, peer: those of ours towards the
- * target or the first hop; via: the hops; up, down: bytes carried towards the target and back;
- * ms: from accept to the end; time: of the end, UTC. end is one of
+ * target or the first hop; via: the hops that were taken, or tried last; up, down: bytes carried
+ * towards the target and back; ms: from accept to the end; time: of the end, UTC. Where there are
+ * hops, `upstream` behind it is the title of the upstream. end is one of
  *
  *     closed               both directions ended in order; UDP: the client ended its connection
  *     reset-by-client      the client reset the connection; the target got a reset too

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "conf/value.h"
+
 #define DEFAULT_CONFIG "/etc/viaduct/viaductd.conf"
 
 enum { WORKERS_MAX = 1024 };
@@ -24,10 +26,13 @@ static const char usage[] =
     "                           one, mixed://, socks:// and http:// take TLS too with one\n"
     "      --tls-key FILE       its key, if it is not in the same file\n"
     "  -x, --proxy URL          upstream hop; repeat for a chain\n"
+    "  -m, --mode MODE          strict, dynamic, random, round_robin or failover: which hops\n"
+    "  -n, --pick N             how many hops the last three modes take (default 1)\n"
     "  -u, --user NAME:PASSWORD who may use it; repeat\n"
     "      --users FILE         lines NAME:HASH, of crypt(3)\n"
     "  -a, --allow RULE         [from=]PATTERN,... to=PATTERN,... commands=... users=NAME,...\n"
-    "      --deny RULE          the same; the first rule that matches counts\n"
+    "                           upstream=NAME\n"
+    "      --deny RULE          the same without upstream; the first rule that matches counts\n"
     "      --limit LIMIT        per=client|user|session|all sessions=N new=N/s rate=BYTES\n"
     "                           from=PATTERN,... users=NAME,...; each that fits holds\n"
     "  -f, --config FILE        instead of $VIADUCTD_CONF or " DEFAULT_CONFIG ";\n"
@@ -41,10 +46,12 @@ static const char usage[] =
     "  -V, --version            print the version and end\n"
     "  -h, --help               print this and end\n";
 
-static const char short_options[] = ":l:x:u:a:f:w:qvVh";
+static const char short_options[] = ":l:x:m:n:u:a:f:w:qvVh";
 
 static const struct option long_options[] = {{"listen", required_argument, NULL, 'l'},
                                              {"proxy", required_argument, NULL, 'x'},
+                                             {"mode", required_argument, NULL, 'm'},
+                                             {"pick", required_argument, NULL, 'n'},
                                              {"user", required_argument, NULL, 'u'},
                                              {"users", required_argument, NULL, USERS},
                                              {"allow", required_argument, NULL, 'a'},
@@ -68,7 +75,8 @@ static const struct option long_options[] = {{"listen", required_argument, NULL,
 struct given {
     const char *config, *cert, *key;
     size_t listens;
-    struct vd_conf_chain upstream;
+    int mode;      /* of the default upstream; -1: not said */
+    unsigned pick; /* 0: not said */
     unsigned workers;
     int log_json; /* -1: not said */
 };
@@ -132,6 +140,22 @@ static int read_workers(struct given *g, const char *text)
     if (n < 1)
         return complain("--workers: bad number `%s`; allowed: 1 to %d", text, WORKERS_MAX);
     g->workers = (unsigned)n;
+    return 0;
+}
+
+static int read_mode(struct given *g, const char *text)
+{
+    char *error = NULL;
+    g->mode = vd_conf_choice("mode", vd_conf_modes, text, &error);
+    return g->mode >= 0 ? 0 : complain_of("--mode", error);
+}
+
+static int read_pick(struct given *g, const char *text)
+{
+    int64_t n = vd_uint_read(text, strlen(text), VD_HOPS_MAX);
+    if (n < 1)
+        return complain("--pick: bad number `%s`; allowed: 1 to %d", text, VD_HOPS_MAX);
+    g->pick = (unsigned)n;
     return 0;
 }
 
@@ -214,6 +238,10 @@ static int read_option(struct options *o, struct given *g, int option, char **ar
         return 0;
     case 'w':
         return read_workers(g, optarg);
+    case 'm':
+        return read_mode(g, optarg);
+    case 'n':
+        return read_pick(g, optarg);
     case LOG_FORMAT:
         return read_log_format(g, optarg);
     case TLS_CERT:
@@ -288,16 +316,33 @@ static void put_back(struct vd_conf_daemon *c, const struct given *g)
 {
     while (g->listens > 0 && c->listen_count > g->listens)
         vd_conf_listener_free(&c->listens[--c->listen_count]);
-    if (g->upstream.hop_count > 0) {
-        char *title = c->upstream.title;
-        c->upstream = g->upstream;
-        c->upstream.title = title;
-        c->upstream_line = VD_PROXYLINE_NONE;
-    }
     if (g->workers > 0)
         c->workers = g->workers;
     if (g->log_json >= 0)
         c->log_json = g->log_json;
+}
+
+static int set_mode(struct vd_conf_daemon *c, const struct given *g)
+{
+    struct vd_conf_upstream *up = vd_conf_daemon_upstream(c, VD_UPSTREAM_DEFAULT);
+    if (g->mode < 0 && g->pick == 0)
+        return 0;
+    if (!up)
+        return complain("--mode and --pick are for an upstream; give one with --proxy");
+    struct vd_conf_chain *chain = &up->chain;
+    if (g->mode >= 0)
+        chain->mode = (enum vd_mode)g->mode;
+    if (g->pick > 0)
+        chain->pick = g->pick;
+    else if (chain->mode < VD_MODE_RANDOM)
+        chain->pick = 0;
+    if (g->pick > 0 && chain->mode < VD_MODE_RANDOM)
+        return complain("--pick has no meaning in mode %s; allowed: random, round_robin, failover",
+                        vd_conf_modes[chain->mode]);
+    if (chain->pick > chain->hop_count)
+        return complain("--pick: bad number `%u`; allowed: 1 to %zu, the hops of the upstream",
+                        chain->pick, chain->hop_count);
+    return 0;
 }
 
 /* What the command line gives has no place for targets. */
@@ -362,7 +407,7 @@ static int set_certificate(struct vd_conf_daemon *c, const struct given *g)
 
 static int read_all(struct options *o, int argc, char **argv)
 {
-    struct given g = {.log_json = -1};
+    struct given g = {.log_json = -1, .mode = -1};
     vd_conf_daemon_init(&o->conf);
     optind = 0; /* from the beginning, also the second time */
     if (read_command_line(o, &g, argc, argv) != 0)
@@ -372,12 +417,11 @@ static int read_all(struct options *o, int argc, char **argv)
     if (set_certificate(&o->conf, &g) != 0)
         return -1;
     g.listens = o->conf.listen_count;
-    g.upstream = o->conf.upstream;
     const char *path = find_config(&g);
     if (path && read_config(&o->conf, path) != 0)
         return -1;
     put_back(&o->conf, &g);
-    return 0;
+    return set_mode(&o->conf, &g);
 }
 
 int options_read(struct options *o, int argc, char **argv)

@@ -149,6 +149,10 @@ static void print_access(FILE *to, const struct vd_conf_daemon *c)
         print_patterns(to, "to", rule->to, rule->to_count);
         print_commands(to, rule->commands);
         print_names(to, "users", rule->users, rule->user_count);
+        if (rule->upstream) {
+            fputs(" upstream = ", to);
+            quoted(to, rule->upstream, strlen(rule->upstream));
+        }
         fputs(" }\n", to);
     }
 }
@@ -177,13 +181,15 @@ static void print_limits(FILE *to, const struct vd_conf_daemon *c)
     }
 }
 
-static void print_upstream(FILE *to, const struct vd_conf_daemon *c)
+static void print_seconds(FILE *to, const char *key, uint32_t ms)
 {
-    const struct vd_conf_chain *up = &c->upstream;
+    fprintf(to, " %s = %u.%03u", key, ms / 1000, ms % 1000);
+}
+
+static void print_hops(FILE *to, const struct vd_conf_chain *up)
+{
     char text[VD_URL_TEXT + VD_URL_OPTIONS_TEXT];
-    if (up->hop_count == 0)
-        return;
-    fputs("upstream { hops = {", to);
+    fputs(" { hops = {", to);
     for (size_t i = 0; i < up->hop_count; i++) {
         struct vd_out out = vd_out_over(text, sizeof text);
         vd_url_print(&out, &up->hops[i]);
@@ -192,15 +198,37 @@ static void print_upstream(FILE *to, const struct vd_conf_daemon *c)
         quoted(to, text, out.len);
     }
     fprintf(to, "}  mode = \"%s\"", modes[up->mode]);
-    if (c->upstream_line != VD_PROXYLINE_NONE)
-        fprintf(to, "  proxy_protocol = \"%s\"", lines[c->upstream_line]);
-    fputs(" }", to);
-    fputs("    # passwords are not shown\n", to);
+    if (up->pick > 0)
+        fprintf(to, "  pick = %u", up->pick);
 }
 
-static void print_seconds(FILE *to, const char *key, uint32_t ms)
+static void print_check(FILE *to, const struct vd_conf_upstream *up)
 {
-    fprintf(to, " %s = %u.%03u", key, ms / 1000, ms % 1000);
+    char text[VD_ENDPOINT_TEXT];
+    struct vd_out out = vd_out_over(text, sizeof text);
+    print_seconds(to, " check", up->check_ms);
+    fprintf(to, "  rise = %u  fall = %u", up->rise, up->fall);
+    if (!up->has_check_target)
+        return;
+    vd_endpoint_print(&out, &up->check_target);
+    fputs("  check_target = ", to);
+    quoted(to, text, out.len);
+}
+
+static void print_upstream(FILE *to, const struct vd_conf_upstream *up)
+{
+    fputs("upstream ", to);
+    quoted(to, up->chain.title, strlen(up->chain.title));
+    print_hops(to, &up->chain);
+    if (up->line != VD_PROXYLINE_NONE)
+        fprintf(to, "  proxy_protocol = \"%s\"", lines[up->line]);
+    if (up->fallback) {
+        fputs("  fallback = ", to);
+        quoted(to, up->fallback, strlen(up->fallback));
+    }
+    if (up->check_ms > 0)
+        print_check(to, up);
+    fputs(" }    # passwords are not shown\n", to);
 }
 
 int print_config(FILE *to, const struct vd_conf_daemon *c)
@@ -210,7 +238,8 @@ int print_config(FILE *to, const struct vd_conf_daemon *c)
     print_users(to, c);
     print_access(to, c);
     print_limits(to, c);
-    print_upstream(to, c);
+    for (size_t i = 0; i < c->upstream_count; i++)
+        print_upstream(to, &c->upstreams[i]);
     fputs("timeouts {", to);
     print_seconds(to, "handshake", c->handshake_ms);
     print_seconds(to, "connect", c->connect_ms);

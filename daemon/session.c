@@ -190,6 +190,7 @@ void session_close(struct session *s)
     if (s->caught)
         tproxy_left(s->caught, refused);
     forward_stop(s);
+    session_drop_way(s);
     fixed_stop(s);
     limit_leave(s);
     loop_timer_stop(&w->loop, &s->timer);

@@ -90,6 +90,7 @@ static void on_first(struct dial *dial, int err)
     struct session *s = loop_owner(dial, struct session_setup, dial)->session;
     struct vd_ip ip = vd_ip_unmapped(&dial->bound.ip);
     struct vd_endpoint at;
+    session_take_way_of(s, dial, err == VD_OK);
     if (err != VD_OK) {
         handshake_refuse_request(s, err);
         return;
@@ -122,8 +123,7 @@ void bind_chain_start(struct session *s)
         handshake_refuse_request(s, VD_ERR_DENIED);
         return;
     }
-    handshake_introduce(s, dial);
     dial->command = VD_BIND;
     dial->done = on_first;
-    dial_start(dial, &s->setup->accept.target);
+    dial_start(dial, s->via, &s->setup->accept.target);
 }

@@ -19,16 +19,24 @@ static const char *command_name(unsigned command)
     }
 }
 
-static void log_via(const struct vd_conf_chain *up)
+static void log_via(const struct session_way *way)
 {
     static char text[VD_HOPS_MAX * VD_URL_TEXT];
     struct vd_out out = vd_out_over(text, sizeof text);
-    for (size_t i = 0; i < up->hop_count; i++) {
+    for (unsigned i = 0; i < way->count; i++) {
         if (i > 0)
             vd_out_text(&out, ",");
-        vd_url_print(&out, &up->hops[i]);
+        vd_url_print(&out, &way->upstream->conf->chain.hops[way->order[i]]);
     }
     log_text("via", text, out.len);
+}
+
+/* The name of the upstream. */
+static void log_upstream(const struct session_way *way)
+{
+    if (way->count > 0)
+        log_text("upstream", way->upstream->conf->chain.title,
+                 strlen(way->upstream->conf->chain.title));
 }
 
 /* Of the two ports the one of IPv4, if that was used. */
@@ -66,7 +74,7 @@ static void log_who_and_where(const struct session *s)
     else
         log_addr("out", &s->out);
     log_addr("peer", &s->peer);
-    log_via(&s->worker->conf->upstream);
+    log_via(&s->way);
 }
 
 /* How the client's own connection is protected, or why that failed. */
@@ -88,6 +96,7 @@ void session_log_open(const struct session *s)
     log_begin("session-open");
     log_who_and_where(s);
     log_time();
+    log_upstream(&s->way);
     log_end();
 }
 
@@ -133,6 +142,7 @@ void session_log_end(struct session *s, const char *end, const char *error)
     log_number("down", bytes_down(s));
     log_number("ms", (uint64_t)(s->worker->loop.now_ms - s->started_ms));
     log_time();
+    log_upstream(&s->way);
     if (s->udp) {
         log_number("datagrams_up", s->udp->up.datagrams);
         log_number("datagrams_down", s->udp->down.datagrams);
@@ -161,6 +171,7 @@ void session_log_request(const struct session *s, const char *end)
     log_number("down", flow[RELAY_TARGET].bytes - f->bytes_before[RELAY_TARGET]);
     log_number("ms", (uint64_t)(s->worker->loop.now_ms - f->began_ms));
     log_time();
+    log_upstream(&s->way);
     log_text("method", f->method, f->method_len);
     log_number("status", f->status);
     log_word("end", end);

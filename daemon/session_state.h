@@ -55,6 +55,14 @@ struct session_setup {
     uint8_t in[SESSION_INPUT];
 };
 
+/* The hops that were taken in the end, for the log; count 0: none, or none yet. */
+struct session_way {
+    struct upstream *upstream;
+    bool counted; /* in what all workers share */
+    uint8_t count;
+    uint8_t order[VD_HOPS_MAX];
+};
+
 struct session {
     struct session *next, **link; /* of the worker's list */
     struct worker *worker;
@@ -75,6 +83,8 @@ struct session {
     const char *protocol;
     char *names; /* user, then target: for the log, once the setup is gone */
     struct net_addr client, local, out, peer;
+    struct upstream *via; /* what the rules say, from the request on; NULL: directly */
+    struct session_way way;
     struct associate *udp;        /* in SESSION_UDP, or about to be */
     uint8_t udp_timers;           /* of worker->more_timers */
     struct tproxy_client *caught; /* no connection: datagrams that were caught (tproxy.h) */
@@ -207,6 +217,15 @@ void forward_client_gone(struct session *s);
 void forward_late(struct session *s);
 bool forward_is_idle(const struct session *s); /* FORWARD: between two requests */
 void forward_stop(struct session *s);          /* frees; harmless where there is nothing */
+
+/* session_way.c */
+
+/* Takes over by which hops a session goes (`via` NULL: none); `stands`: it counts as one of theirs.
+ * Those that it went by before are let go. */
+void session_take_way(struct session *s, struct upstream *via, const struct vd_path *path,
+                      bool stands);
+void session_take_way_of(struct session *s, const struct dial *dial, bool stands);
+void session_drop_way(struct session *s);
 
 /* session_log.c */
 

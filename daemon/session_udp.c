@@ -63,9 +63,10 @@ static struct net_addr sender(const struct session *s)
     return from;
 }
 
+/* By whatever upstream it will go. */
 bool udp_has_room(const struct worker *w)
 {
-    size_t hops = w->dialer.upstream->hop_count, more = hops > 0 ? hops - 1 : 0;
+    size_t hops = upstreams_most_hops(&w->upstreams), more = hops > 0 ? hops - 1 : 0;
     return w->associations < w->session_max / (SESSIONS_PER_ASSOCIATION + more) + 1;
 }
 
@@ -154,13 +155,17 @@ static int start_chain(struct session *s)
 {
     static const struct associate_chain_events events = {on_ready, on_gone, introduce};
     struct worker *w = s->worker;
-    s->udp_timers = (uint8_t)associate_chain_timers(&w->dialer);
+    s->udp_timers = (uint8_t)(upstreams_most_hops(&w->upstreams) * DIAL_TIMERS);
     w->more_timers += s->udp_timers;
     if (session_reserve_timers(w) != 0)
         return VD_ERR_BUSY;
     s->state = SESSION_DIAL;
     loop_timer_in(session_loop(s), &s->timer, w->conf->connect_ms);
-    return associate_chain_start(s->udp, &w->dialer, &events);
+    struct upstream *via = upstream_in_use(s->via);
+    int err = associate_chain_start(s->udp, &w->dialer, via, &events);
+    if (s->udp->chain)
+        session_take_way(s, via, associate_chain_path(s->udp->chain), err == VD_OK);
+    return err;
 }
 
 int udp_late(struct session *s)
@@ -175,7 +180,7 @@ int udp_late(struct session *s)
 
 void udp_start(struct session *s)
 {
-    bool chained = s->setup->dial.chained;
+    bool chained = s->via;
     struct net_addr local = s->local;
     if (local.any.sa_family == AF_UNIX) {
         handshake_refuse_request(s, VD_ERR_COMMAND); /* there is no address to send to */

@@ -40,33 +40,45 @@ static int resolve_hop(struct vd_hop *hop, char **error)
     return 0;
 }
 
+static bool is_in_order(const struct vd_conf_chain *up)
+{
+    return up->mode == VD_MODE_STRICT || up->mode == VD_MODE_DYNAMIC;
+}
+
+/* Whether the hop may stand right behind one that takes addresses only. */
+static bool is_named_to(const struct vd_conf_chain *up, size_t hop)
+{
+    bool wanted = false;
+    if (up->mode == VD_MODE_STRICT)
+        return hop > 0 && !vd_hop_takes_names(&up->hops[hop - 1]);
+    if (!is_in_order(up) && up->pick < 2)
+        return false;
+    for (size_t i = 0; i < (is_in_order(up) ? hop : up->hop_count); i++)
+        wanted |= i != hop && !vd_hop_takes_names(&up->hops[i]);
+    return wanted;
+}
+
 static int resolve_hops(struct vd_conf_chain *up, char **error)
 {
-    for (size_t i = 1; i < up->hop_count; i++) {
+    for (size_t i = 0; i < up->hop_count; i++) {
         struct vd_hop *hop = &up->hops[i];
-        if (!vd_endpoint_is_name(&hop->at) || hop->addr_count > 0 ||
-            vd_hop_takes_names(&up->hops[i - 1]))
-            continue;
-        if (resolve_hop(hop, error) != 0)
+        if (vd_endpoint_is_name(&hop->at) && hop->addr_count == 0 && is_named_to(up, i) &&
+            resolve_hop(hop, error) != 0)
             return -1;
     }
     return 0;
 }
 
 /* A chain that cannot carry this target can carry none. */
-static int try_chain(const struct vd_conf_chain *up, char **error)
+static int try_path(const struct vd_path *path, char **error)
 {
     static struct vd_chain chain;
     static const uint8_t any[4] = {192, 0, 2, 1};
-    struct vd_path path = {.hops = up->hops, .count = (uint8_t)up->hop_count};
     struct vd_ip ip = vd_ip4(any);
     struct vd_endpoint target;
     char text[2048];
-    for (uint8_t i = 0; i < path.count; i++)
-        path.order[i] = i;
-    path.tls = true;
     vd_endpoint_set_ip(&target, &ip, 80);
-    int err = vd_chain_start(&chain, &path, VD_CONNECT, &target);
+    int err = vd_chain_start(&chain, path, VD_CONNECT, &target);
     if (err >= 0)
         return 0;
     struct vd_out out = vd_out_over(text, sizeof text);
@@ -79,28 +91,55 @@ static int try_chain(const struct vd_conf_chain *up, char **error)
     return -1;
 }
 
-static int check_upstream(struct vd_conf_chain *up, char **error)
+/* All hops in order, or each one in each place that it may have. */
+static int try_chain(const struct vd_conf_chain *up, char **error)
 {
-    if (up->hop_count == 0)
-        return 0;
-    if (up->mode != VD_MODE_STRICT) {
-        *error = strdup("upstream: this version serves mode \"strict\" only");
-        return -1;
+    bool in_order = is_in_order(up);
+    for (size_t i = in_order ? up->hop_count - 1 : 0; i < up->hop_count; i++) {
+        struct vd_path path = {.hops = up->hops, .tls = true};
+        if (in_order)
+            while (path.count < up->hop_count) {
+                path.order[path.count] = path.count;
+                path.count++;
+            }
+        else if (up->pick > 1)
+            path.order[path.count++] = (uint16_t)((i + 1) % up->hop_count);
+        if (!in_order)
+            path.order[path.count++] = (uint16_t)i;
+        if (try_path(&path, error) != 0)
+            return -1;
     }
-    return resolve_hops(up, error) == 0 ? try_chain(up, error) : -1;
+    return 0;
+}
+
+static int check_upstreams(struct vd_conf_daemon *c, char **error)
+{
+    for (size_t i = 0; i < c->upstream_count; i++) {
+        struct vd_conf_chain *up = &c->upstreams[i].chain;
+        if (resolve_hops(up, error) != 0 || try_chain(up, error) != 0)
+            return -1;
+    }
+    return vd_conf_daemon_link(c, error);
+}
+
+static int add_contexts(struct tls_contexts *contexts, const struct vd_conf_chain *up, char **error)
+{
+    char *why = NULL;
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < up->hop_count; i++)
+        result = tls_contexts_add(contexts, &up->hops[i], &why);
+    if (why && asprintf(error, "upstream: %s", why) < 0)
+        *error = NULL;
+    free(why);
+    return result;
 }
 
 static int read_contexts(struct options *o, char **error)
 {
-    const struct vd_conf_chain *up = &o->conf.upstream;
-    char *why = NULL;
     o->contexts = tls_contexts_new();
     int result = o->contexts ? 0 : -1;
-    for (size_t i = 0; result == 0 && i < up->hop_count; i++)
-        result = tls_contexts_add(o->contexts, &up->hops[i], &why);
-    if (why && asprintf(error, "upstream: %s", why) < 0)
-        *error = NULL;
-    free(why);
+    for (size_t i = 0; result == 0 && i < o->conf.upstream_count; i++)
+        result = add_contexts(o->contexts, &o->conf.upstreams[i].chain, error);
     return result;
 }
 
@@ -123,20 +162,15 @@ int setup_check(struct options *o, const struct listen_set *given, struct listen
                 char **error)
 {
     if (listen_use_given(given, &o->conf, error) != 0 || options_complete(o, error) != 0 ||
-        confine_check(&o->conf, error) != 0 || check_upstream(&o->conf.upstream, error) != 0 ||
+        confine_check(&o->conf, error) != 0 || check_upstreams(&o->conf, error) != 0 ||
         read_contexts(o, error) != 0)
         return -1;
     return listen_plan(set, &o->conf, o->conf.workers, error);
 }
 
-void setup_warn(const struct options *o, const struct listen_set *set,
-                void (*say)(const char *text))
+static void warn_of_hops(const struct vd_conf_chain *up, void (*say)(const char *text))
 {
-    const struct vd_conf_chain *up = &o->conf.upstream;
     char text[VD_URL_TEXT + 128];
-    for (size_t i = 0; i < set->count; i++)
-        if (set->at[i].warning)
-            say(set->at[i].warning);
     for (size_t i = 0; i < up->hop_count; i++) {
         struct vd_out out = vd_out_over(text, sizeof text);
         if (!up->hops[i].no_verify)
@@ -145,6 +179,16 @@ void setup_warn(const struct options *o, const struct listen_set *set,
         vd_url_print(&out, &up->hops[i]);
         say(vd_out_string(&out));
     }
+}
+
+void setup_warn(const struct options *o, const struct listen_set *set,
+                void (*say)(const char *text))
+{
+    for (size_t i = 0; i < set->count; i++)
+        if (set->at[i].warning)
+            say(set->at[i].warning);
+    for (size_t i = 0; i < o->conf.upstream_count; i++)
+        warn_of_hops(&o->conf.upstreams[i].chain, say);
 }
 
 int setup_open(const struct options *o, struct listen_set *set, const struct listen_set *have,

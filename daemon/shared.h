@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/repute.h"
 #include "proto/url.h"
 
 enum {
@@ -98,9 +99,9 @@ struct shared_hop {
     uint32_t down;           /* 1: taken for dead */
     uint32_t last_err;       /* enum vd_err of the last failure */
     uint32_t last_ms;        /* how long the last success took */
-    uint32_t proven, unfit;  /* for more than it has answered yet (learned.h) */
     uint32_t next;           /* whose turn it is, for who goes round */
     uint32_t generation;     /* the last one that asked for it */
+    struct vd_repute repute; /* a hop: whether it may be told more than it has answered yet */
     char group[SHARED_TEXT]; /* the listener or upstream it belongs to */
     char text[SHARED_TEXT];  /* as it is shown: without a password */
 };

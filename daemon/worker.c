@@ -137,15 +137,24 @@ static void after_batch(struct loop *loop)
 
 /* --- starting --- */
 
+static size_t tls_hops_of(const struct vd_conf_daemon *conf, size_t upstream)
+{
+    const struct vd_conf_chain *chain = &conf->upstreams[upstream].chain;
+    size_t count = 0;
+    for (size_t i = 0; i < chain->hop_count; i++)
+        count += chain->hops[i].scheme == VD_HTTPS ? 1 : 0;
+    return count;
+}
+
 /* Each TLS connection has a socket pair beside it. */
 static size_t descriptors_of_session(const struct vd_conf_daemon *conf)
 {
-    size_t pairs = 0;
+    size_t pairs = 0, most = 0;
     for (size_t i = 0; i < conf->listen_count && pairs == 0; i++)
         pairs = conf->listens[i].cert ? 1 : 0;
-    for (size_t i = 0; i < conf->upstream.hop_count; i++)
-        pairs += conf->upstream.hops[i].scheme == VD_HTTPS ? 1 : 0;
-    return 2 + 2 * pairs;
+    for (size_t i = 0; i < conf->upstream_count; i++)
+        most = most > tls_hops_of(conf, i) ? most : tls_hops_of(conf, i);
+    return 2 + 2 * (pairs + most);
 }
 
 static size_t sessions_of(const struct vd_conf_daemon *conf)
@@ -197,15 +206,15 @@ static int start(struct worker *w, const struct listen_set *set, int slot)
     w->login = login_new(&w->loop, conf->users, conf->user_count);
     w->dialer = (struct dialer){.loop = &w->loop,
                                 .resolver = resolve_new(&w->loop),
-                                .upstream = &conf->upstream,
-                                .learned = &w->learned,
-                                .shared = w->shared,
                                 .tls = &w->tls,
                                 .contexts = w->contexts,
+                                .limit_ms = conf->connect_ms,
                                 .mark = conf->mark,
                                 .scratch = w->pool.buffer,
                                 .scratch_len = RELAY_BUFFER};
-    if (!w->access || !w->login || !w->dialer.resolver)
+    if (!w->access || !w->login || !w->dialer.resolver ||
+        upstreams_start(&w->upstreams, conf, w->shared, &w->loop) != 0 ||
+        !(w->checks = upstream_checks_new(w)))
         return -1;
     return start_listeners(w, set, slot);
 }
@@ -216,6 +225,8 @@ static void stop(struct worker *w)
     session_free_all(w);
     for (size_t i = 0; i < w->listener_count; i++)
         listener_free(&w->listeners[i]);
+    upstream_checks_free(w->checks);
+    upstreams_free(&w->upstreams);
     resolve_free(w->dialer.resolver);
     login_free(w->login);
     access_free(w->access);

@@ -11,6 +11,7 @@
 #include "daemon/relay.h"
 #include "daemon/shared.h"
 #include "daemon/tls_context.h"
+#include "daemon/upstream_check.h"
 
 struct batch;
 struct tproxy;
@@ -25,7 +26,8 @@ struct worker {
     struct access *access;
     struct login *login;
     struct dialer dialer;
-    struct learned learned;
+    struct upstreams upstreams;
+    struct upstream_checks *checks;
     uint64_t revoked; /* users removed before it started (revoke.h) */
     struct relay_pool pool;
     struct tls_pool tls;

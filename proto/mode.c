@@ -110,11 +110,19 @@ bool vd_mode_has_others(const struct vd_mode_question *q)
     return alive >= (q->mode == VD_MODE_DYNAMIC ? 1 : wanted(q));
 }
 
+static bool is_mute(int err)
+{
+    return err == -VD_ERR_CLOSED || err == -VD_ERR_RESET || err == -VD_ERR_SILENT;
+}
+
 bool vd_mode_may_be_either(const struct vd_chain *c, int err)
 {
-    bool asked = c->at + 1u == c->path.count && c->shake.stage >= VD_STAGE_REPLY;
+    return is_mute(err) && c->at + 1u == c->path.count && c->shake.stage >= VD_STAGE_REPLY;
+}
 
-    return asked && (err == -VD_ERR_CLOSED || err == -VD_ERR_RESET || err == -VD_ERR_SILENT);
+bool vd_mode_is_doubtful(const struct vd_chain *c, int err)
+{
+    return is_mute(err) && (c->at > 0 || c->shake.stage >= VD_STAGE_REPLY);
 }
 
 bool vd_mode_blames_hop(const struct vd_chain *c, int err)

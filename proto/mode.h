@@ -51,5 +51,8 @@ bool vd_mode_has_others(const struct vd_mode_question *q);
 bool vd_mode_blames_hop(const struct vd_chain *c, int err);
 /* This is such a case: it may have been the target, but the hop too. */
 bool vd_mode_may_be_either(const struct vd_chain *c, int err);
+/* The stream ended, or fell silent, where that may be the doing of any hop up to the one at c->at,
+ * or of the one behind it: another try tells. */
+bool vd_mode_is_doubtful(const struct vd_chain *c, int err);
 
 #endif

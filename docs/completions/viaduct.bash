@@ -66,7 +66,7 @@ _viaductd()
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()
     _viaduct_value "$before" "$word" && return
-    COMPREPLY=($(compgen -W '-l --listen -x --proxy -u --user --users -a --allow --deny --limit -f --config
+    COMPREPLY=($(compgen -W '-l --listen -x --proxy -m --mode -n --pick -u --user --users -a --allow --deny --limit -f --config
         --check-config --print-config -w --workers -q --quiet -v --verbose --log-format
         --tls-cert --tls-key -V --version -h --help' -- "$word"))
 }

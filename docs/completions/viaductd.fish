@@ -3,6 +3,8 @@
 complete -c viaductd -f
 complete -c viaductd -s l -l listen -x -d 'Where to listen'
 complete -c viaductd -s x -l proxy -x -a 'socks5h:// socks5:// socks4a:// socks4:// http:// https://' -d 'Upstream hop'
+complete -c viaductd -s m -l mode -x -a 'strict dynamic random round_robin failover' -d 'Which hops'
+complete -c viaductd -s n -l pick -x -d 'How many hops'
 complete -c viaductd -s u -l user -x -d 'NAME:PASSWORD of who may use it'
 complete -c viaductd -l users -r -F -d 'File of lines NAME:HASH'
 complete -c viaductd -s a -l allow -x -d 'What is allowed'

@@ -318,10 +318,10 @@ const struct conf_row conf_daemon_rows[] = {
     {"allow a { users = {\"\"} }", "x.conf:1: bad user ``; allowed: a name of 1 to 255 bytes"},
 
     {"proxy p { url = \"http://h\" } upstream { hops = {\"p\", \"socks5h://i\"} }", NULL},
-    {"upstream { }", "x.conf:1: upstream `` has 0 hops; allowed: 1 to 16"},
+    {"upstream { }", "x.conf:1: upstream `default` has 0 hops; allowed: 1 to 16"},
     {"upstream { hops = \"q\" }", "x.conf:1: unknown proxy `q`; allowed:" URLS},
     {"upstream { hops = \"http://h\" }\nupstream { hops = \"http://i\" }",
-     "x.conf:2: a second section `upstream`; allowed: one"},
+     "x.conf:2: duplicate title `default`; every section of a kind has its own"},
 
     {"timeouts { handshake = 1 connect = 2 bind = 3 idle = 3 half_closed = 4 drain = 5.5 udp = 6 }",
      NULL},

@@ -36,7 +36,11 @@ static const struct row {
     {'a', "from=10.0.0.0/8,::1 to=*.lan:443 commands=connect,bind users=a,b", NULL},
     {'a', "", "empty rule; allowed: [from=]PATTERN, to=PATTERN, commands=connect, users=NAME"},
     {'a', "to=", "nothing behind `to=`; allowed: VALUE[,VALUE...]"},
-    {'a', "port=25", "unknown part `port` of a rule; allowed: from, to, commands, users"},
+    {'a', "port=25",
+     "unknown part `port` of a rule; allowed: from, to, commands, users, "
+     "upstream"},
+    {'a', "to=* upstream=u", NULL},
+    {'a', "to=* upstream=u,v", "a second upstream `v` in a rule; allowed: one"},
     {'a', "commands=fly", "unknown command `fly`; allowed: connect, bind, associate"},
     {'a', "to=1.2.3.4:99999",
      "bad pattern `1.2.3.4:99999`; allowed: an address, ADDRESS/BITS, a name, *.SUFFIX or *, each "

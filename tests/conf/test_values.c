@@ -148,7 +148,8 @@ static void test_daemon(void)
     } else {
         tap_wrong("counts: %zu %zu %zu", c.access_count, c.listen_count, c.user_count);
     }
-    EXPECT(c.upstream.hop_count == 1 && c.workers == 3 && c.sessions_max == 9 && c.log_json);
+    EXPECT(c.upstream_count == 1 && c.upstreams[0].chain.hop_count == 1 && c.workers == 3 &&
+           c.sessions_max == 9 && c.log_json);
     EXPECT(c.bind_ms == 9000 && c.udp_filter == VD_UDP_ANY);
     EXPECT(c.idle_ms == 7000 && c.drain_ms == 500 && c.handshake_ms == 10000);
     vd_conf_daemon_free(&c);

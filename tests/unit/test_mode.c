@@ -120,26 +120,30 @@ static const struct {
     unsigned at; /* of two hops */
     enum vd_stage stage;
     int err;
-    bool blamed, either;
+    bool blamed, either, doubtful;
 } blames[] = {
-    {"not reached", 0, VD_STAGE_METHOD, VD_ERR_UNREACHABLE, true, false},
-    {"the last one not reached", 1, VD_STAGE_METHOD, VD_ERR_UNREACHABLE, true, false},
-    {"wrong login", 0, VD_STAGE_LOGIN, VD_ERR_LOGIN, true, false},
-    {"no method", 1, VD_STAGE_METHOD, VD_ERR_METHOD, true, false},
-    {"nonsense", 1, VD_STAGE_REPLY, VD_ERR_PROTOCOL, true, false},
-    {"overflow", 1, VD_STAGE_REPLY, VD_ERR_TOO_LONG, true, false},
-    {"busy", 1, VD_STAGE_REPLY, VD_ERR_BUSY, true, false},
-    {"closes before it was asked", 1, VD_STAGE_METHOD, VD_ERR_CLOSED, true, false},
-    {"closes when asked for the next hop", 0, VD_STAGE_REPLY, VD_ERR_CLOSED, true, false},
-    {"closes when asked for the target", 1, VD_STAGE_REPLY, VD_ERR_CLOSED, false, true},
-    {"resets then", 1, VD_STAGE_REPLY, VD_ERR_RESET, false, true},
-    {"is silent then", 1, VD_STAGE_REPLY, VD_ERR_SILENT, false, true},
-    {"is silent before", 1, VD_STAGE_LOGIN, VD_ERR_SILENT, true, false},
-    {"the target refuses", 1, VD_STAGE_REPLY, VD_ERR_REFUSED, false, false},
-    {"a name that is unknown", 1, VD_STAGE_REPLY, VD_ERR_NAME, false, false},
-    {"not allowed", 1, VD_STAGE_REPLY, VD_ERR_DENIED, false, false},
-    {"a general failure", 1, VD_STAGE_REPLY, VD_ERR_FAILED, false, false},
-    {"no such command", 1, VD_STAGE_REPLY, VD_ERR_COMMAND, false, false},
+    {"not reached", 0, VD_STAGE_METHOD, VD_ERR_UNREACHABLE, true, false, false},
+    {"the last one not reached", 1, VD_STAGE_METHOD, VD_ERR_UNREACHABLE, true, false, false},
+    {"wrong login", 0, VD_STAGE_LOGIN, VD_ERR_LOGIN, true, false, false},
+    {"no method", 1, VD_STAGE_METHOD, VD_ERR_METHOD, true, false, false},
+    {"nonsense", 1, VD_STAGE_REPLY, VD_ERR_PROTOCOL, true, false, false},
+    {"overflow", 1, VD_STAGE_REPLY, VD_ERR_TOO_LONG, true, false, false},
+    {"no TLS", 0, VD_STAGE_REPLY, VD_ERR_TLS, true, false, false},
+    {"somebody else's certificate", 1, VD_STAGE_REPLY, VD_ERR_CERTIFICATE, true, false, false},
+    {"busy", 1, VD_STAGE_REPLY, VD_ERR_BUSY, true, false, false},
+    {"closes before it was asked", 1, VD_STAGE_METHOD, VD_ERR_CLOSED, true, false, true},
+    {"closes when asked for the next hop", 0, VD_STAGE_REPLY, VD_ERR_CLOSED, true, false, true},
+    {"closes when asked for the target", 1, VD_STAGE_REPLY, VD_ERR_CLOSED, false, true, true},
+    {"resets then", 1, VD_STAGE_REPLY, VD_ERR_RESET, false, true, true},
+    {"is silent then", 1, VD_STAGE_REPLY, VD_ERR_SILENT, false, true, true},
+    {"is silent before", 1, VD_STAGE_LOGIN, VD_ERR_SILENT, true, false, true},
+    {"the target refuses", 1, VD_STAGE_REPLY, VD_ERR_REFUSED, false, false, false},
+    {"a name that is unknown", 1, VD_STAGE_REPLY, VD_ERR_NAME, false, false, false},
+    {"not allowed", 1, VD_STAGE_REPLY, VD_ERR_DENIED, false, false, false},
+    {"a general failure", 1, VD_STAGE_REPLY, VD_ERR_FAILED, false, false, false},
+    {"no such command", 1, VD_STAGE_REPLY, VD_ERR_COMMAND, false, false, false},
+    {"the first closes before it was asked", 0, VD_STAGE_METHOD, VD_ERR_CLOSED, true, false, false},
+    {"the first is silent", 0, VD_STAGE_LOGIN, VD_ERR_SILENT, true, false, false},
 };
 
 static void play_blames(void)
@@ -153,6 +157,8 @@ static void play_blames(void)
             tap_wrong("blamed: %d", !blames[i].blamed);
         if (vd_mode_may_be_either(&c, -blames[i].err) != blames[i].either)
             tap_wrong("either: %d", !blames[i].either);
+        if (vd_mode_is_doubtful(&c, -blames[i].err) != blames[i].doubtful)
+            tap_wrong("doubtful: %d", !blames[i].doubtful);
         tap_end(blames[i].name);
     }
 }
