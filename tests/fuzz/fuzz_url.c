@@ -1,4 +1,5 @@
-/* A URL that reads is printed, without its password, as one that reads as the same hop. */
+/* A URL that reads is printed, without its password and with its options, as one that reads as the
+ * same hop. */
 #include <string.h>
 
 #include "proto/err.h"
@@ -6,11 +7,16 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/guard.h"
 
-static size_t print(char text[VD_URL_TEXT], const struct vd_hop *hop)
+enum { TEXT = VD_URL_TEXT + VD_URL_OPTIONS_TEXT };
+
+static size_t print(char text[TEXT], const struct vd_hop *hop)
 {
     struct vd_out out = vd_out_over(text, VD_URL_TEXT);
 
     vd_url_print(&out, hop);
+    PROPERTY(out.ok);
+    out.cap = out.len + VD_URL_OPTIONS_TEXT;
+    vd_url_print_options(&out, hop);
     PROPERTY(out.ok);
     vd_out_string(&out);
     return out.len;
@@ -22,12 +28,14 @@ static void same(const struct vd_hop *a, const struct vd_hop *b)
     PROPERTY(a->user_len == b->user_len && !memcmp(a->user, b->user, a->user_len));
     PROPERTY(a->unix_len == b->unix_len && !memcmp(a->unix_path, b->unix_path, a->unix_len));
     PROPERTY(a->unix_len || vd_endpoint_same(&a->at, &b->at));
-    PROPERTY(b->password_len == 0 && b->timeout_ms == 0);
+    PROPERTY(b->password_len == 0 && b->timeout_ms == a->timeout_ms);
+    PROPERTY(a->pipeline == b->pipeline && a->no_probe == b->no_probe);
+    PROPERTY(a->no_verify == b->no_verify && !strcmp(a->ca, b->ca));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char text[VD_URL_TEXT];
+    char text[TEXT];
     struct vd_hop hop, again;
     struct vd_url_error why = {NULL, NULL};
 
@@ -38,6 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     PROPERTY(hop.unix_len > 0 || hop.at.port > 0);
+    PROPERTY(hop.scheme == VD_HTTPS || (!hop.no_verify && !hop.ca[0]));
     PROPERTY(hop.user[hop.user_len] == 0 && hop.password[hop.password_len] == 0);
     PROPERTY(vd_url_read(&again, text, print(text, &hop), &why) == VD_OK);
     same(&hop, &again);
