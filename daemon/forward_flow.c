@@ -61,6 +61,15 @@ struct vd_out forward_out(const struct session *s)
     return vd_out_over(s->worker->pool.buffer + FORWARD_HALF, FORWARD_HALF);
 }
 
+/* Without memory for a packet the connection lives on, but something is missing in it now: reading,
+ * which tells of ends, is to tell of one. */
+static ssize_t lost(const struct relay_leg *leg)
+{
+    if (errno != EPIPE && errno != ECONNRESET)
+        shutdown(leg->io.fd, SHUT_RDWR);
+    return -1;
+}
+
 /* What the socket takes of it; -1 if the connection is lost. */
 static ssize_t put(struct relay_leg *leg, const uint8_t *data, size_t len)
 {
@@ -69,7 +78,9 @@ static ssize_t put(struct relay_leg *leg, const uint8_t *data, size_t len)
     ssize_t n = send(leg->io.fd, data, len, MSG_NOSIGNAL);
     if (n < (ssize_t)len)
         leg->writable = false;
-    return n < 0 && errno == EAGAIN ? 0 : n;
+    if (n >= 0)
+        return n;
+    return errno == EAGAIN ? 0 : lost(leg);
 }
 
 static enum forward_sent send_held(struct forward_flow *flow, struct relay_leg *leg)

@@ -22,10 +22,13 @@ class Peer:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def read(self, count):
-        data = self.sock.recv(count, socket.MSG_WAITALL)
-        self.heard += data
-        if len(data) < count:
-            raise ConnectionError("the client left")
+        data = b""
+        while len(data) < count:  # a socket with a time limit does not wait for all of it
+            more = self.sock.recv(count - len(data))
+            self.heard += more
+            if not more:
+                raise ConnectionError("the client left")
+            data += more
         return data
 
     def read_until(self, end):
