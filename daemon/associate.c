@@ -268,7 +268,7 @@ int associate_start(struct associate *a, struct net_addr *local, const struct ne
     if (associate_socket(a, &a->client, at.any.sa_family, &at, false) != 0)
         return net_err(errno);
     net_addr_local(local, a->client.fd);
-    return VD_OK;
+    return local->any.sa_family == AF_UNSPEC ? net_err(errno) : VD_OK;
 }
 
 int64_t associate_last_ms(const struct associate *a)

@@ -165,7 +165,8 @@ static int listen_at(struct session *s)
     if (bind(fd, &s->out.any, net_addr_len(&s->out)) != 0 || listen(fd, BACKLOG) != 0)
         return net_err(errno);
     net_addr_local(&s->out, fd);
-    return VD_OK;
+    return s->out.any.sa_family == AF_UNSPEC ? net_err(errno)
+                                             : VD_OK; /* whereto, nobody could say */
 }
 
 static void listen_and_tell(struct session *s)

@@ -121,6 +121,10 @@ static void reply(struct session *s)
         return;
     }
     net_addr_local(&local, s->udp->client.fd);
+    if (local.any.sa_family == AF_UNSPEC) {
+        refuse(s, net_err(errno));
+        return;
+    }
     struct vd_ip ip = net_addr_ip(&local);
     vd_endpoint_set_ip(&at, &ip, net_addr_port(&local));
     s->state = SESSION_REPLY;
