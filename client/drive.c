@@ -137,6 +137,8 @@ static int send_pending(struct drive *d, int fd)
 
         if (n < 0 && (errno == EAGAIN || errno == EINPROGRESS))
             return DRIVE_WRITE;
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n < 0)
             return lost(d, VD_LOSS_RESET);
         sent(d, fd, (size_t)n);
@@ -228,8 +230,8 @@ static int take(struct drive *d, int fd, bool *more)
     int flags = (peeks ? MSG_PEEK : 0) | (d->waits ? 0 : MSG_DONTWAIT), r;
     ssize_t n = sys.recv(fd, buf, want, flags);
 
-    *more = false;
     d->interrupted = n < 0 && errno == EINTR;
+    *more = d->interrupted && !d->waits; /* who does not wait has no reason to stop */
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return VD_MORE;
     if (n <= 0)

@@ -115,7 +115,7 @@ static bool is_mine(const struct entry *e)
 /* A descriptor that was closed behind our back is another socket by now, or none. */
 static bool still_holds(struct entry *e)
 {
-    if (sockets_cookie(e->fd) == e->cookie)
+    if (sockets_is(e->fd, e->cookie))
         return true;
     pending_free_entry(e);
     return false;

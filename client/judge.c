@@ -68,15 +68,22 @@ const char *judge_socket(int domain, int type, int protocol)
     }
 }
 
+/* A socket that cannot be asked (a sandbox forbids it, the kernel has no memory) must not pass for
+ * one that reaches nobody. */
+static enum carries untold(void)
+{
+    return errno == EBADF || errno == ENOTSOCK ? CARRIES_NOTHING_OF_OURS : CARRIES_OTHER;
+}
+
 /* A TCP socket may have become one of AF_SMC, which takes addresses of INET. */
 static enum carries without_protocol(int fd)
 {
     int domain = 0;
     socklen_t len = sizeof domain;
 
-    if (sys.getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 || domain != AF_SMC)
-        return CARRIES_NOTHING_OF_OURS;
-    return CARRIES_OTHER;
+    if (sys.getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0)
+        return untold();
+    return domain == AF_SMC ? CARRIES_OTHER : CARRIES_NOTHING_OF_OURS;
 }
 
 enum carries judge_carries(int fd)
@@ -85,7 +92,7 @@ enum carries judge_carries(int fd)
     socklen_t len = sizeof protocol;
 
     if (sys.getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) < 0)
-        return CARRIES_NOTHING_OF_OURS;
+        return untold();
     switch (protocol) {
     case 0:
         return without_protocol(fd);

@@ -261,7 +261,7 @@ enum pending_state pending_state(int fd)
     uint32_t state = e ? __atomic_load_n(&e->state, __ATOMIC_RELAXED) : PENDING_NONE;
 
     if (state == PENDING_NONE || state == PENDING_UP ||
-        __atomic_load_n(&e->cookie, __ATOMIC_RELAXED) != sockets_cookie(fd))
+        !sockets_is(fd, __atomic_load_n(&e->cookie, __ATOMIC_RELAXED)))
         return PENDING_NONE;
     return (enum pending_state)state;
 }

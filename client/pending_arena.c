@@ -169,7 +169,7 @@ struct entry *pending_entry_of(int fd)
 
     if (!e)
         return NULL;
-    if (e->state != PENDING_NONE && e->state != PENDING_UP && e->cookie == sockets_cookie(fd))
+    if (e->state != PENDING_NONE && e->state != PENDING_UP && sockets_is(fd, e->cookie))
         return e;
     pending_set_slot(fd, NULL);
     return NULL;
@@ -185,7 +185,7 @@ void pending_free_entry(struct entry *e)
 int pending_fd_of(const struct entry *e)
 {
     for (int fd = note_next(0); fd >= 0; fd = note_next(fd + 1))
-        if (pending_has_slot(fd, e) && sockets_cookie(fd) == e->cookie)
+        if (pending_has_slot(fd, e) && sockets_is(fd, e->cookie))
             return fd;
     return -1;
 }
@@ -228,18 +228,19 @@ static void show_to_copies(const struct entry *e, int fd)
     if (!note_has(fd, MARK_COPIED))
         return;
     for (int copy = note_next(0); copy >= 0; copy = note_next(copy + 1))
-        if (note_has(copy, MARK_COPIED) && sockets_cookie(copy) == e->cookie)
+        if (note_has(copy, MARK_COPIED) && sockets_is(copy, e->cookie))
             pending_set_slot(copy, e);
 }
 
 struct entry *pending_new_entry(int fd, const struct sockaddr *addr, socklen_t len)
 {
-    struct entry *e = note_make(fd) ? take_entry() : NULL;
+    uint64_t cookie = sockets_cookie(fd);
+    struct entry *e = cookie && note_make(fd) ? take_entry() : NULL;
 
     if (!e)
         return NULL;
     memset(&e->owner, 0, offsetof(struct entry, drive) - offsetof(struct entry, owner));
-    __atomic_store_n(&e->cookie, sockets_cookie(fd), __ATOMIC_RELAXED);
+    __atomic_store_n(&e->cookie, cookie, __ATOMIC_RELAXED);
     e->owner = the_process;
     e->fd = fd;
     e->low_water = 1;

@@ -252,15 +252,19 @@ static bool is_ours_to_give(const struct registration *r)
 }
 
 /* To the kernel. The descriptor it was made by may be closed: another one serves. */
-static void give_one(const struct entry *e, const struct registration *r)
+/* false: the kernel has no room for it just now. */
+static bool give_one(const struct entry *e, const struct registration *r)
 {
     struct epoll_event event = {.events = r->events, .data.u64 = r->data};
-    int fd = sockets_cookie(r->fd) == e->cookie ? r->fd : pending_fd_of(e);
+    int fd = sockets_is(r->fd, e->cookie) ? r->fd : pending_fd_of(e);
 
     if (fd < 0 && e->owner == getpid())
         fd = e->fd; /* a duplicate of ours */
-    sys.epoll_ctl(r->epfd, EPOLL_CTL_ADD, fd, &event);
+    if (sys.epoll_ctl(r->epfd, EPOLL_CTL_ADD, fd, &event) < 0 &&
+        (errno == ENOMEM || errno == ENOSPC))
+        return false;
     take_note(r->epfd, EPOLL_CTL_ADD, fd, &event, true);
+    return true;
 }
 
 static void drop_registration(struct entry *e, struct registration *r)
@@ -271,7 +275,8 @@ static void drop_registration(struct entry *e, struct registration *r)
 }
 
 /* A disarmed one would tell of a failure all the same: the program gets it when it arms it. The
- * last one first, for that is the order in which the kernel tells of them. */
+ * last one first, for that is the order in which the kernel tells of them. One that there was no
+ * room for is tried again when the helper looks after all. */
 void watch_give(struct entry *e)
 {
     int saved = errno;
@@ -281,8 +286,8 @@ void watch_give(struct entry *e)
 
         if (!is_ours_to_give(r) || (e->state == PENDING_FAILED && is_disarmed(r)))
             continue;
-        give_one(e, r);
-        drop_registration(e, r);
+        if (give_one(e, r))
+            drop_registration(e, r);
     }
     errno = saved;
 }

@@ -51,6 +51,17 @@ uint64_t sockets_cookie(int fd)
     return cookie;
 }
 
+bool sockets_is(int fd, uint64_t cookie)
+{
+    socklen_t len = sizeof(uint64_t);
+    uint64_t own = 0;
+    int saved = errno, r = sys.getsockopt(fd, SOL_SOCKET, SO_COOKIE, &own, &len);
+    bool is = r == 0 ? own == cookie : errno != EBADF && errno != ENOTSOCK;
+
+    errno = saved;
+    return is;
+}
+
 static uint8_t *records(void)
 {
     return (uint8_t *)session_sockets() + SESSION_PLAIN_RECORDS_AT;

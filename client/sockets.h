@@ -16,6 +16,9 @@
 
 /* The cookie, or 0 if fd is no socket. Keeps errno. */
 uint64_t sockets_cookie(int fd);
+/* Whether it is the socket of this cookie, for all that is known: where the kernel cannot tell just
+ * now, what was is believed to be still. */
+bool sockets_is(int fd, uint64_t cookie);
 
 /* Remembers the address that the program gave (at most a sockaddr_in6). Without room the socket
  * shows its real peer, the first hop. */

@@ -8,6 +8,8 @@
  * can believe in a fault that never happened. Rows count in the process `pid` only, or in all (0),
  * and only while `armed`.
  *
+ * libc is called past whatever hooks it, which may be what is under test.
+ *
  * What fails does nothing, as in the kernel, but for three: an interrupted connect() goes on by
  * itself, an interrupted close() has closed, and a connection that was told to be reset has ended.
  * And as in the kernel, whoever is told EAGAIN, or of less than he asked for, is told by an
@@ -25,7 +27,6 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -151,13 +152,20 @@ static void give_edge(int fd)
 /* They come whole or not at all, and their calls are rows of their own. */
 static bool is_datagram(int fd)
 {
+    NEXT(int, getsockopt, (int, int, int, void *, socklen_t *));
     int number = errno, type = 0;
     socklen_t len = sizeof type;
-    bool is =
-        syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_DGRAM;
+    bool is = next(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_DGRAM;
 
     errno = number;
     return is;
+}
+
+static void end_connection(int fd)
+{
+    NEXT(int, shutdown, (int, int));
+
+    next(fd, SHUT_RDWR);
 }
 
 /* One that moves `len` bytes between these descriptors, or one of them. */
@@ -172,7 +180,7 @@ static bool is_datagram(int fd)
             give_edge(second);                                                                     \
         }                                                                                          \
         if (error == ECONNRESET)                                                                   \
-            syscall(SYS_shutdown, first, SHUT_RDWR);                                               \
+            end_connection(first);                                                                 \
         if (error > 0) {                                                                           \
             errno = error;                                                                         \
             return -1;                                                                             \
@@ -231,6 +239,18 @@ MOVES(splice, from, to,
 PLAIN(ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags))
 PLAIN(ssize_t, recvmsg, (int fd, struct msghdr *message, int flags), (fd, message, flags))
 
+/* An interrupted connect(). */
+static void goes_on(int fd, const struct sockaddr *addr, socklen_t len,
+                    int (*connects)(int, const struct sockaddr *, socklen_t))
+{
+    NEXT(int, fcntl, (int, int, ...));
+    int flags = next(fd, F_GETFL);
+
+    next(fd, F_SETFL, flags | O_NONBLOCK);
+    connects(fd, addr, len);
+    next(fd, F_SETFL, flags);
+}
+
 int connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
     NEXT(int, connect, (int, const struct sockaddr *, socklen_t));
@@ -238,13 +258,8 @@ int connect(int fd, const struct sockaddr *addr, socklen_t len)
 
     if (error <= 0)
         return next(fd, addr, len);
-    if (error == EINTR) {
-        int flags = fcntl(fd, F_GETFL);
-
-        fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-        next(fd, addr, len);
-        fcntl(fd, F_SETFL, flags);
-    }
+    if (error == EINTR)
+        goes_on(fd, addr, len, next);
     errno = error;
     return -1;
 }
