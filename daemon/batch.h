@@ -27,6 +27,7 @@ struct batch_tally {
     uint64_t lost;             /* which a socket did not take */
     int64_t last_ms;           /* when one was sent */
     bool refused;              /* the kernel was told that nobody listens there (ICMP) */
+    bool unsegmented;          /* private: they go one by one */
 };
 
 struct batch_in {
