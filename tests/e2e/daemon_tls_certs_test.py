@@ -17,17 +17,6 @@ from lib.world import wait_until
 HERE = "127.0.0.1"
 
 
-def rewrite(d, text, good=True):
-    """A reload with this file; what is said."""
-    with open(d.conf, "w", encoding="ascii") as file:
-        file.write(text)
-    before = len(d.log())
-    d.signal(1)
-    word = "viaductd: reloaded\n" if good else "everything stays as it was"
-    wait_until(lambda: word in d.log()[before:], word)
-    return d.log()[before:]
-
-
 def certificates(w, ca, cert, target):
     def serial(d):
         visit = tls.inside(ca, d, SOCKS5, target)
@@ -61,15 +50,15 @@ def certificates(w, ca, cert, target):
         thread = threading.Thread(target=transfer, daemon=True)
         thread.start()
         put(second)
-        rewrite(d, d.text)
+        tls.rewrite(d, d.text)
         after, new = serial(d)
         tap.holds(before != after, f"another one: {before}, {after}")
         put((second[0], other[1]))
-        said = rewrite(d, d.text, good=False)
+        said = tls.rewrite(d, d.text, good=False)
         tap.holds("does not belong to the certificate" in said and key in said, said)
         tap.same(serial(d)[0], after, "the old one is kept")
         os.unlink(key)
-        said = rewrite(d, d.text, good=False)
+        said = tls.rewrite(d, d.text, good=False)
         tap.holds(f"key `{key}`: No such file or directory" in said, said)
         tap.same(serial(d)[0], after, "the old one is kept again")
         stop.set()

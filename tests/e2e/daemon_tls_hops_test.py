@@ -362,6 +362,72 @@ def pair(w, ca, cert):
     yield "nothing is left", many
 
 
+def among_others(w, ca, cert, target):
+    far = tls.secure(ca, cert)
+    https = f"https://{HERE}:{far.port}?ca={ca.path}"
+
+    def failover():
+        """A hop whose certificate is wrong is down like one that does not answer: nobody notices."""
+        bad = tls.secure(ca, Authority(w, "somebody").sign(HERE))
+        url = f"https://{HERE}:{bad.port}?ca={ca.path}"
+        d = Daemon(w, conf=f'upstream {{ hops = {{"{url}", "{https}"}} mode = "failover" }}\n')
+        for n in range(4):
+            with d.visit(SOCKS5, target) as visit:
+                tap.holds(visit.ok, f"{n}: {visit.code} {d.log()}")
+                tls.echoes(visit)
+            tap.same(d.session(visit)["via"], f"https://{HERE}:{far.port}")
+        tap.holds(1 <= len(bad.lines("session")) <= 2, "the bad one was asked once")
+
+    def checked():
+        """Checks are made inside TLS, and see a hop go and come."""
+        port, conf = w.port(), ""
+        conf = f'listen t {{ url = "https://{HERE}:{port}" cert = "{cert[0]}" key = "{cert[1]}" }}\n'
+        hop = Daemon(w, conf=conf, listens=1)
+        url = f"https://{HERE}:{port}?ca={ca.path}"
+        d = Daemon(w, conf=f'upstream {{ hops = {{"{url}"}} check = 0.1 check_target = "{HERE}:{target[1]}" fall = 1 rise = 1 }}\n')
+        wait_until(lambda: len([s for s in hop.lines("session") if s.get("tls")]) > 2, "checks come")
+        hop.stop()
+        wait_until(lambda: " down" in d.log(), "it is noticed")
+        hop = Daemon(w, conf=conf, listens=1)
+        wait_until(lambda: " up" in d.log(), "and that it is back")
+        tap.holds(d.visit(SOCKS5, target).ok, "it serves")
+
+    def commands():
+        """BIND by a SOCKS5 hop behind TLS; datagrams, which no such chain can carry, are refused."""
+        socks = Daemon(w)
+        d = through(w, https, f"socks5h://{HERE}:{socks.port}")
+        with Visit(d.at, SOCKS5, (HERE, 0), command=2, ns=HOME) as visit:
+            tap.same(visit.code, 0)
+            with netns.inside(HOME):
+                sock = socket.create_connection((HERE, visit.bound[1]))
+            tap.holds(visit.second(), "the second reply")
+            visit.sock.sendall(b"to the peer")
+            tap.same(sock.recv(100), b"to the peer")
+            sock.sendall(b"from the peer")
+            tap.same(visit.read(13), b"from the peer")
+            sock.close()
+            tap.same(visit.rest(), b"")
+            visit.sock.shutdown(socket.SHUT_WR)
+            tap.same(d.session(visit)["end"], "closed")
+        tap.same(d.visit(SOCKS5, ("0.0.0.0", 0), command=3).code, 7)
+
+    def reload():
+        """A reload leaves connections through TLS alone; a file that is wrong changes nothing."""
+        d = through(w, https)
+        old = d.visit(SOCKS5, target)
+        tls.rewrite(d, upstream(https))
+        tls.echoes(old, os.urandom(500_000))
+        said = tls.rewrite(d, upstream(https + "x"), good=False)
+        tap.holds("No such file" in said and "ca.pemx" in said, said)
+        tls.echoes(old)
+        tap.holds(d.visit(SOCKS5, target).ok, "new ones")
+
+    yield "failover past a wrong certificate", failover
+    yield "checks inside TLS", checked
+    yield "BIND behind TLS", commands
+    yield "reload with hops that speak TLS", reload
+
+
 def launched(w, ca):
     """viaduct itself, by its private viaductd, which gets the options of the URL too."""
     at = (world.NEAR, w.port())
@@ -387,6 +453,7 @@ def cases(w):
     yield from trust(w, ca, target)
     yield "--print-config shows the options of hops", lambda: printed(w, ca, cert)
     yield from pair(w, ca, cert)
+    yield from among_others(w, ca, cert, target)
     yield "a hop with TLS for viaduct", lambda: launched(w, ca)
 
 

@@ -69,7 +69,7 @@ def protocols(w, ca, cert, target):
         d = tls.secure(ca, cert)
         client = ca.wrap()(dial(d.at, HOME))
         for path in ("/a", "/b"):
-            client.sendall(get(web.at, path).encode() if isinstance(get(web.at), str) else get(web.at, path))
+            client.sendall(get(web.at, path).encode())
             head = b""
             while b"\r\n\r\n" not in head or not head.endswith(b"\n"):
                 head += client.recv(4096)
@@ -89,10 +89,9 @@ def protocols(w, ca, cert, target):
                 session = visit.sock.obj.session
                 told = visit
             tap.same(d.session(told)["tls"], version.name.replace("_", "."))
-            plain = dial(d.at, HOME)
-            again = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=HERE, session=session)
-            sock = ca.wrap(context=context)(plain) if session is None else Resumed(plain, again, context)
-            tap.holds(sock.obj.session_reused, f"{version.name} is resumed")
+            again = tls.Tls(dial(d.at, HOME), context, HERE, session)
+            tap.holds(again.obj.session_reused, f"{version.name} is resumed")
+            again.close()
 
     yield "every protocol inside TLS", only
     yield "logins inside TLS", logins
@@ -100,21 +99,6 @@ def protocols(w, ca, cert, target):
     yield "--tls-cert and --tls-key", command_line
     yield "HTTP forwarding inside TLS", forwarded
     yield "TLS 1.2, 1.3, ALPN and tickets", old_tls
-
-
-class Resumed:
-    """A handshake with a session of before."""
-
-    def __init__(self, sock, obj, context):
-        inside_bio, outside = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.obj = context.wrap_bio(inside_bio, outside, server_hostname=HERE, session=obj.session)
-        while True:
-            try:
-                self.obj.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                sock.sendall(outside.read())
-                inside_bio.write(sock.recv(65536))
 
 
 def programs(w, ca, cert, target):

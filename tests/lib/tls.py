@@ -11,6 +11,7 @@ import subprocess
 from . import tap
 from .daemon import HOME, Daemon
 from .visit import Visit
+from .world import wait_until
 
 HERE = "127.0.0.1"
 CUT = "cut"  # the end of a connection without close_notify, or by a reset
@@ -74,9 +75,9 @@ def _is_ip(name):
 class Tls:
     """TLS over a connected socket, with the face of a socket as far as tests need one."""
 
-    def __init__(self, sock, context, name):
+    def __init__(self, sock, context, name, session=None):
         self.sock, self.inside, self.outside = sock, ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.obj = context.wrap_bio(self.inside, self.outside, server_hostname=name)
+        self.obj = context.wrap_bio(self.inside, self.outside, server_hostname=name, session=session)
         self._do(self.obj.do_handshake)
 
     def _flush(self):
@@ -168,3 +169,14 @@ def hello(ca, name=HERE):
     except ssl.SSLWantReadError:
         pass
     return outside.read()
+
+
+def rewrite(d, text, good=True):
+    """A reload with this file; what is said."""
+    with open(d.conf, "w", encoding="ascii") as file:
+        file.write(text)
+    before = len(d.log())
+    d.signal(1)
+    word = "viaductd: reloaded\n" if good else "everything stays as it was"
+    wait_until(lambda: word in d.log()[before:], word)
+    return d.log()[before:]
