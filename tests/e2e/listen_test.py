@@ -158,8 +158,9 @@ def without(w, probe, hops):
         fails(chain(f"socks5h://{NEAR}:{d.port}"), "EACCES", "(SOCKS5 reply 2)")
 
     def chained():
-        """A daemon behind which a chain begins binds nothing; but it tells where its CONNECT came from."""
-        d = Daemon(w, "-a", "from=10.1.0.0/24", "-x", hops["ours"].url(), listens=(f"{NEAR}:0",))
+        """A daemon behind which a chain begins that ends with HTTP binds nothing; but it tells where its
+        CONNECT came from."""
+        d = Daemon(w, "-a", "from=10.1.0.0/24", "-x", hops["tiny"].url(), listens=(f"{NEAR}:0",))
         got = w.via(["-v", *chain(f"socks5h://{NEAR}:{d.port}")], [probe, ORIGIN, "21", "name_only"])
         tap.holds(b"(SOCKS5 reply 7)" in got.err, f"{got}")
         tap.holds("named 0.0.0.0" not in got.out.decode(), f"no listener for all\n{got}")
