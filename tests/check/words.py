@@ -8,7 +8,7 @@ import sys
 import tap
 
 TOP = ('meson.build', 'meson_options.txt', 'README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md',
-       'CHANGELOG.md', '.gitignore', '.clang-tidy', '.clang-format')
+       'CHANGELOG.md', 'SECURITY.md', '.gitignore', '.clang-tidy', '.clang-format')
 # Written so that this file does not find itself.
 MARKS = re.compile(r'\b(TO' r'DO|FIX' r'ME|X' r'XX|HA' r'CK)\b')
 PATHS = re.compile(r'(?<![\w.*~})-])/(wo' r'rk/|ho' r'me/\w|Us' r'ers/\w)')
