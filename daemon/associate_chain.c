@@ -141,15 +141,25 @@ static int judge(struct associate_chain *c, unsigned position)
     return why ? VD_ERR_FAILED : VD_OK;
 }
 
+static bool knows_datagrams(const struct vd_hop *hop)
+{
+    return hop->scheme == VD_SOCKS5 || hop->scheme == VD_SOCKS5H;
+}
+
+static bool is_fit(const struct vd_hop *hop)
+{
+    return knows_datagrams(hop) && hop->unix_len == 0;
+}
+
 /* Each hop has to know UDP ASSOCIATE, and the first one has to have an address at all. */
 static int check_hops(struct associate_chain *c)
 {
     for (unsigned i = 0; i < c->count; i++) {
         const struct vd_hop *hop = vd_path_hop(&c->path, i);
-        bool knows = hop->scheme == VD_SOCKS5 || hop->scheme == VD_SOCKS5H;
-        if (knows && hop->unix_len == 0)
+        if (is_fit(hop))
             continue;
-        say_of_hop(c, i, knows ? "has no address for datagrams" : "carries no datagrams");
+        say_of_hop(c, i,
+                   knows_datagrams(hop) ? "has no address for datagrams" : "carries no datagrams");
         return VD_ERR_COMMAND;
     }
     return VD_OK;
@@ -423,6 +433,15 @@ static void dial_all(struct associate_chain *c)
     c->starting = false;
 }
 
+/* Where hops stand in for each other those that carry no datagrams are left out, as bits. */
+static uint16_t unfit_hops(const struct vd_conf_chain *chain)
+{
+    unsigned unfit = 0;
+    for (unsigned i = 0; i < chain->hop_count && chain->mode >= VD_MODE_RANDOM; i++)
+        unfit |= is_fit(&chain->hops[i]) ? 0 : 1u << i;
+    return (uint16_t)unfit;
+}
+
 int associate_chain_start(struct associate *a, const struct dialer *by, struct upstream *via,
                           const struct associate_chain_events *events)
 {
@@ -436,7 +455,7 @@ int associate_chain_start(struct associate *a, const struct dialer *by, struct u
                                   .via = via,
                                   .relay = {.fd = -1, .ready = on_relay},
                                   .end.run = on_end};
-    upstream_path(via, 0, &c->path);
+    upstream_path(via, unfit_hops(&via->conf->chain), &c->path);
     c->count = c->path.count;
     for (unsigned i = 0; i < c->count; i++)
         c->control[i].io.fd = -1;

@@ -92,12 +92,6 @@ static int explain(struct dial *d, int err)
     return for_client(d, err);
 }
 
-int dial_chain_late(struct dial *d)
-{
-    int err = d->phase == DIAL_CHAIN ? vd_chain_lost(&d->chain, VD_LOSS_SILENT) : VD_OK;
-    return explain(d, err < 0 ? err : -VD_ERR_SILENT);
-}
-
 /* --- another way --- */
 
 static void set_out_by(struct dial *d, struct upstream *via);
@@ -218,6 +212,14 @@ void dial_chain_failed(struct dial *d, int err)
 {
     if (!goes_elsewhere(d, err))
         dial_finish(d, explain(d, err));
+}
+
+int dial_chain_late(struct dial *d)
+{
+    int err = d->phase == DIAL_CHAIN ? vd_chain_lost(&d->chain, VD_LOSS_SILENT) : VD_OK;
+    if (d->phase == DIAL_RACE && !d->is_check)
+        upstream_failed(d->via, awaited(d), -VD_ERR_UNREACHABLE);
+    return explain(d, err < 0 ? err : -VD_ERR_SILENT);
 }
 
 /* --- the beginning --- */

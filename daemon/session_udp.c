@@ -8,8 +8,9 @@
  *
  * A session that came by tproxy.c has no connection, and no limits but those of time and room.
  *
- * By a chain the request waits in SESSION_DIAL until all hops have answered; when one of them goes
- * the session ends, as the client's association is no more.
+ * By a chain the request waits in SESSION_DIAL until all hops have answered; if one of them does
+ * not by its own fault, and others can stand in, all begins again over those. When one of them goes
+ * later the session ends, as the client's association is no more.
  */
 #include <errno.h>
 #include <string.h>
@@ -22,7 +23,7 @@
 
 /* An association has up to two more descriptors than a tunnel, and by a chain one for each hop and
  * one more. */
-enum { SESSIONS_PER_ASSOCIATION = 4, READS_PER_TURN = 4 };
+enum { SESSIONS_PER_ASSOCIATION = 4, READS_PER_TURN = 4, UDP_WAYS = VD_HOPS_MAX };
 
 /* --- who may send where --- */
 
@@ -135,13 +136,38 @@ static void reply(struct session *s)
 
 /* --- the chain --- */
 
+static int start_chain(struct session *s);
+
+/* Whether a hop of the way that failed is known to be down by now, and others can stand in. */
+static bool is_another_way(const struct session *s)
+{
+    const struct upstream *next = upstream_in_use(s->via);
+    bool broken = false;
+    for (unsigned i = 0; i < s->way.count; i++)
+        broken |= upstream_is_hop_down(s->way.upstream, s->way.order[i]);
+    return broken && (next != s->way.upstream || upstream_has_others(next, 0));
+}
+
+/* What is held so far is lost, as datagrams may be. */
+static bool goes_elsewhere(struct session *s)
+{
+    if (s->tries++ >= UDP_WAYS || !is_another_way(s))
+        return false;
+    associate_chain_free(s->udp->chain);
+    s->udp->chain = NULL;
+    int err = start_chain(s);
+    if (err != VD_OK)
+        refuse(s, err);
+    return true;
+}
+
 static void on_ready(struct associate *a, int err)
 {
     struct session *s = a->owner;
     associate_chain_ends(a->chain, &s->out, &s->peer);
     if (err == VD_OK)
         reply(s);
-    else
+    else if (!goes_elsewhere(s))
         refuse(s, err);
 }
 
@@ -158,6 +184,15 @@ static void introduce(struct associate *a, struct dial *dial)
 static int start_chain(struct session *s)
 {
     static const struct associate_chain_events events = {on_ready, on_gone, introduce};
+    struct upstream *via = upstream_in_use(s->via);
+    int err = associate_chain_start(s->udp, &s->worker->dialer, via, &events);
+    if (s->udp->chain)
+        session_take_way(s, via, associate_chain_path(s->udp->chain), err == VD_OK);
+    return err;
+}
+
+static int prepare_chain(struct session *s)
+{
     struct worker *w = s->worker;
     s->udp_timers = (uint8_t)(upstreams_most_hops(&w->upstreams) * DIAL_TIMERS);
     w->more_timers += s->udp_timers;
@@ -165,11 +200,7 @@ static int start_chain(struct session *s)
         return VD_ERR_BUSY;
     s->state = SESSION_DIAL;
     loop_timer_in(session_loop(s), &s->timer, w->conf->connect_ms);
-    struct upstream *via = upstream_in_use(s->via);
-    int err = associate_chain_start(s->udp, &w->dialer, via, &events);
-    if (s->udp->chain)
-        session_take_way(s, via, associate_chain_path(s->udp->chain), err == VD_OK);
-    return err;
+    return VD_OK;
 }
 
 int udp_late(struct session *s)
@@ -192,7 +223,11 @@ void udp_start(struct session *s)
     }
     int err = open_association(s, &local);
     if (err == VD_OK && chained)
+        err = prepare_chain(s);
+    if (err == VD_OK && chained)
         err = start_chain(s);
+    if (err != VD_OK && s->udp && s->udp->chain && goes_elsewhere(s))
+        return;
     if (err != VD_OK)
         refuse(s, err);
     else if (!chained)

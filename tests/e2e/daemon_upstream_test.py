@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
-"""viaductd's upstreams: which hops a connection takes, what becomes of dead ones, which rule leads to
-which upstream, and that one hop's failure is no failure of the client while another can stand in."""
+"""viaductd's upstreams: which hops a connection takes, what becomes of dead ones, and that one hop's
+failure is no failure of the client while another can stand in."""
 
-import base64
 import collections
 import hashlib
 import os
@@ -14,57 +13,12 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from lib import hostile, servers, tap, world
+from lib import datagrams, hostile, servers, tap, world
 from lib.daemon import HOME, Daemon
 from lib.flights import echo, relays
-from lib.visit import HTTP, SOCKS4, SOCKS5, WAYS, Visit
-from lib.web import Client, Web, get
-from lib.world import FAR, ORIGIN, wait_until
-
-HERE, VANISH = "127.0.0.1", "10.2.0.88"
-
-
-def hops_of(urls):
-    return ", ".join(f'"{url}"' for url in urls)
-
-
-def upstream(*urls, name="", more=""):
-    return f"upstream {name} {{ hops = {{{hops_of(urls)}}} {more} }}\n"
-
-
-def talk(d, target, way=SOCKS5, data=b"PING", **how):
-    """The reply's code, of a visit that carries bytes if it is good, and its line in the log."""
-    with d.visit(way, target, **how) as visit:
-        if visit.ok:
-            visit.sock.sendall(data)
-            tap.same(visit.read(len(data)), data, "what came back")
-    return visit.code, d.session(visit)
-
-
-def ways(d, target, count=1, **how):
-    """The hops of so many connections that are all good."""
-    result = []
-    for _ in range(count):
-        code, line = talk(d, target, **how)
-        tap.same(code, how.get("way", SOCKS5).good, f"reply: {line}")
-        result.append(line["via"])
-    return result
-
-
-class World:
-    def __init__(self, w):
-        self.w = w
-        w.hosts(HOME, f"{ORIGIN} a.one.test a.two.test a.three.test\n")
-        # packets to this address are lost
-        world._must(["ip", "-n", HOME, "neigh", "add", VANISH, "lladdr", "02:00:00:00:00:99", "dev", "org1",
-                     "nud", "permanent"])
-        self.origin = hostile.Scripted("origin", ORIGIN, 7, echo)
-        self.hops = [hostile.Scripted(HOME, HERE, w.port(), relays()) for _ in range(3)]
-        self.urls = [hop.url("socks5h") for hop in self.hops]
-        self.target = (ORIGIN, 7)
-
-    def nobody(self):
-        return f"socks5h://{HERE}:{self.w.port()}"
+from lib.upstreams import HERE, VANISH, Hops, talk, upstream, ways
+from lib.visit import SOCKS4, SOCKS5, WAYS, dial
+from lib.world import ORIGIN, wait_until
 
 
 def modes(x):
@@ -305,138 +259,6 @@ def fallbacks(x):
     yield "a way whose last hop takes addresses only", resolved_again
 
 
-def rules(x):
-    w, urls, target = x.w, x.urls, x.target
-
-    def by_user():
-        conf = ('allow a { users = {"alice"} upstream = "one" }\nallow b { users = {"bob"} upstream = "direct" }\n'
-                "allow c { }\n" + upstream(urls[0], name="one") + upstream(urls[1]))
-        d = Daemon(w, *[word for name in ("alice", "bob", "eve") for word in ("-u", f"{name}:x")], conf=conf)
-        for way in (SOCKS5, HTTP):
-            for name, via, title in (("alice", urls[0], "one"), ("bob", "-", None), ("eve", urls[1], "default")):
-                code, line = talk(d, target, way=way, login=(name, "x"))
-                tap.same((code, line["via"], line.get("upstream")), (way.good, via, title), name)
-
-    def by_target():
-        far = [servers.viaductd(w, options=("-q",)).url("socks5h") for _ in range(3)]
-        conf = (f'allow a {{ to = {{"*.one.test", "{ORIGIN}:9"}} upstream = "one" }}\n'
-                'allow b { to = {"*.two.test"} upstream = "two" }\nallow rest { to = {"10.0.0.0/8"} upstream = "direct" }\n'
-                'allow all { }\n'
-                + upstream(far[0], name="one") + upstream(far[1], name="two") + upstream(far[2]))
-        with hostile.Scripted("origin", ORIGIN, 9, echo):
-            d = Daemon(w, conf=conf)
-            rows = ((("a.one.test", 7), far[0]), (("a.two.test", 7), far[1]), (("a.three.test", 7), far[2]),
-                    ((ORIGIN, 7), "-"), ((ORIGIN, 9), far[0]))
-            for where, via in rows:
-                tap.same(ways(d, where), [via], str(where))
-
-    def by_source():
-        conf = (f'allow a {{ from = {{"{HERE}"}} upstream = "one" }}\nallow b {{ from = {{"{FAR}"}} }}\n'
-                + upstream(urls[0], name="one") + upstream(urls[1]))
-        d = Daemon(w, conf=conf, listens=("0.0.0.0:0",))
-        tap.same(ways(d, target), [urls[0]])
-        with Visit((FAR, d.port), SOCKS5, target, ns=HOME) as visit:
-            echoes_once(visit)
-        tap.same(d.session(visit)["via"], urls[1])
-
-    def echoes_once(visit):
-        tap.same(visit.code, 0)
-        visit.sock.sendall(b"x")
-        tap.same(visit.read(1), b"x")
-
-    def by_command_line():
-        d = Daemon(w, "-a", f"to={ORIGIN} upstream=one", "-a", "to=* upstream=direct",
-                   conf=upstream(urls[0], name="one"))
-        tap.same(ways(d, target), [urls[0]])
-        tap.same(ways(d, ("v4.origin.test", 7)), ["-"], "no default upstream, and none is needed")
-
-    def kept_connection():
-        """HTTP: a connection to an origin serves only who would go the same way."""
-        web = Web(w, "origin", ORIGIN)
-        conf = ('allow a { users = {"alice"} upstream = "one" }\nallow b { }\n'
-                + upstream(urls[0], name="one") + upstream(urls[1]))
-        d = Daemon(w, "-u", "alice:x", "-u", "bob:x", conf=conf)
-        client, seen = Client(d), []
-        for user in ("alice", "alice", "bob", "bob", "alice"):
-            before = [len(hop.peers) for hop in x.hops]
-            login = base64.b64encode(f"{user}:x".encode()).decode()
-            client.say(get(web.at, fields=f"Proxy-Authorization: Basic {login}\r\n"))
-            tap.same(client.response()[0], 200)
-            seen.append([len(hop.peers) - count for hop, count in zip(x.hops, before)])
-        tap.same(seen, [[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0], [1, 0, 0]])
-        web.server.stop()
-
-    yield "rules by user", by_user
-    yield "rules by target", by_target
-    yield "rules by source", by_source
-    yield "rules of the command line", by_command_line
-    yield "a kept connection goes the way of who asks", kept_connection
-
-
-def words(x):
-    """What is wrong, and where."""
-    w = x.w
-    one = upstream("socks5h://h", name="one")
-
-    def check(conf, *options, says=None):
-        path = w.file(f"check.{w.port()}.conf", conf, 0o600)
-        got = w.run(HOME, [w.viaductd, "-f", path, "--check-config", *options])
-        text = got.err.decode()
-        if says is None:
-            tap.same((got.code, text), (0, ""))
-        else:
-            tap.holds(got.code != 0 and says.replace("FILE", path) in text, f"{says!r} in {text!r}")
-
-    def unknown():
-        check(one + "\nallow a {\n upstream = \"two\" }\n", says="FILE:4: unknown upstream `two`; allowed: direct, one")
-        check(one + 'upstream two {\n hops = "http://h"\n fallback = "three" }\n',
-              says="FILE:4: unknown upstream `three`; allowed: direct, one, two")
-        check(one, "-a", "to=* upstream=two", says="unknown upstream `two`; allowed: direct, one")
-        check(one + 'deny a {\n upstream = "one" }\n', says="FILE:3: `upstream` in deny `a`; allowed: in allow rules only")
-        check(one, "--deny", "to=* upstream=one", says="`upstream` in deny `to=* upstream=one`")
-        check('allow a { upstream = "default" }\n', says="unknown upstream `default`")
-        check('allow a { upstream = "default" }\n', "-x", "socks5h://h")
-
-    def fallback():
-        check(one + upstream("http://h", name="b", more='fallback = "direct"'), says="cannot fall back to `direct`")
-        check(upstream("http://h", name="a", more='fallback = "b"') + upstream("http://h", name="b", more='fallback = "a"'),
-              says="the fallbacks of upstream `a` go in a circle")
-        check(upstream("http://h", more='fallback = "default"'), says="go in a circle")
-
-    def mode():
-        check("", "-m", "random", says="--mode and --pick are for an upstream")
-        check(upstream("http://h"), "-n", "2", says="--pick has no meaning in mode strict")
-        check(upstream("http://h"), "-m", "random", "-n", "2", says="--pick: bad number `2`; allowed: 1 to 1")
-        check(upstream("http://h"), "-m", "loose", says="--mode: unknown mode `loose`; allowed: strict, dynamic, random")
-        check(upstream("http://h"), "-n", "0", says="--pick: bad number `0`; allowed: 1 to 16")
-
-    def printed():
-        """What is printed reads back as the same."""
-        conf = ('allow a { to = {"*.test"} upstream = "one" }\nallow b { upstream = "direct" }\n'
-                + upstream("socks5h://u:secret@h:1", "http://i:2", more='mode = "round_robin" pick = 2 proxy_protocol = "v2"')
-                + upstream("socks5h://h", name="one", more='fallback = "default" check = 2.5 rise = 4 fall = 5')
-                + upstream("http://h", name='"a b"', more='check = 9 check_target = "t.test:80"'))
-
-        def show(text):
-            path = w.file(f"print.{w.port()}.conf", text, 0o600)
-            got = w.run(HOME, [w.viaductd, "-f", path, "--print-config", "-w", "1"])
-            tap.same((got.code, got.err), (0, b""))
-            return got.out.decode()
-
-        first = show(conf)
-        for part in ('upstream "default" { hops = {"socks5h://u@h:1", "http://i:2"}  mode = "round_robin"  pick = 2',
-                     'fallback = "default"', "check = 2.500  rise = 4  fall = 5", 'check_target = "t.test:80"',
-                     'upstream = "one"', 'upstream = "direct"'):
-            tap.holds(part in first, f"{part} in {first}")
-        tap.holds("secret" not in first, "no password")
-        tap.same(show(first.replace("u@h", "u:secret@h")), first, "once more")
-
-    yield "unknown upstreams", unknown
-    yield "wrong fallbacks", fallback
-    yield "wrong modes", mode
-    yield "--print-config", printed
-
-
 def lives(x):
     """Killed, revived, reloaded, under load."""
     w, target = x.w, x.target
@@ -563,10 +385,72 @@ def mixed(x):
     yield "real proxies, mixed protocols, logins", real
 
 
+def others(x):
+    """BIND and UDP ASSOCIATE by the same ways."""
+    w = x.w
+    hops = [servers.viaductd(w, options=("-q",)) for _ in range(3)]
+    urls = [hop.url("socks5h") for hop in hops]
+    datagrams.Echo("origin", ORIGIN, datagrams.ECHO)
+    where = (ORIGIN, datagrams.ECHO)
+
+    def sent(d):
+        """By which hops the datagrams of a new association go."""
+        with datagrams.associate(d) as a:
+            tap.same(a.code, 0, d.log()[-500:])
+            datagrams.echoes(a, where)
+        return d.session(a)["via"]
+
+    def udp():
+        rows = (("failover", [x.nobody(), *urls[:2]], {urls[0]}),
+                ("dynamic", [urls[0], x.nobody(), urls[1]], {",".join(urls[:2])}),
+                ("dynamic", [x.nobody(), *urls[:2]], {",".join(urls[:2])}),
+                ("round_robin", urls, set(urls)), ("random", [urls[0], x.nobody()], {urls[0]}),
+                ("failover", [hops[1].url("http"), urls[2]], {urls[2]}))
+        for mode, given, want in rows:
+            d = Daemon(w, conf=upstream(*given, more=f'mode = "{mode}"'))
+            tap.same({sent(d) for _ in range(4)}, want, mode)
+            tap.holds(d.log().count("it is down") <= 1, "found out once")
+        d = Daemon(w, conf=upstream(x.nobody(), more='fallback = "b"') + upstream(urls[1], name="b"))
+        tap.same([sent(d), sent(d)], [urls[1]] * 2, "fallback")
+
+    def udp_none():
+        """No way is left: told so, never directly."""
+        for conf in (upstream(x.nobody(), x.nobody(), more='mode = "failover"'), upstream(x.nobody())):
+            d = Daemon(w, conf=conf)
+            with datagrams.associate(d) as a:
+                tap.same(a.code, 1, d.log()[-500:])
+
+    def udp_by_rule():
+        d = Daemon(w, conf='allow a { commands = {"associate"} upstream = "one" }\nallow b { }\n'
+                   + upstream(urls[0], name="one") + upstream(urls[1]))
+        tap.same((sent(d), ways(d, x.target)), (urls[0], [urls[1]]))
+        d = Daemon(w, conf='allow a { commands = {"associate"} upstream = "direct" }\nallow b { }\n' + upstream(urls[1]))
+        tap.same((sent(d), ways(d, x.target)), ("-", [urls[1]]))
+
+    def bind():
+        for mode, given, want in (("failover", [x.nobody(), urls[0]], urls[0]),
+                                  ("dynamic", [urls[0], x.nobody(), urls[1]], ",".join(urls[:2]))):
+            d = Daemon(w, conf=upstream(*given, more=f'mode = "{mode}"'))
+            for way in (SOCKS5, SOCKS4):
+                with d.visit(way, (ORIGIN, 21), command=2) as visit:
+                    tap.same(visit.code, way.good, d.log()[-500:])
+                    peer = dial(visit.bound, "origin")
+                    tap.holds(visit.second(), "second reply")
+                    peer.sendall(b"from the peer")
+                    tap.same(visit.read(13), b"from the peer")
+                    peer.close()
+                tap.same(d.session(visit)["via"], want)
+
+    yield "UDP in each mode", udp
+    yield "UDP when no way is left", udp_none
+    yield "UDP by rule", udp_by_rule
+    yield "BIND in each mode", bind
+
+
 def cases(w):
     socket.setdefaulttimeout(20)
-    x = World(w)
-    for part in (modes, faults, fallbacks, rules, words, lives, mixed):
+    x = Hops(w)
+    for part in (modes, faults, fallbacks, others, lives, mixed):
         yield from part(x)
     for hop in (*x.hops, x.origin):
         hop.stop()
