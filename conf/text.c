@@ -201,20 +201,28 @@ static const char *behind_space(const char *at)
     return at;
 }
 
+static const char *behind_word(const char *at)
+{
+    if (*at == '"' || *at == '\'')
+        return behind_quotes(at);
+    return strchr("{}=,", *at) ? at + 1 : at + strcspn(at, " \t\r\n{}=,\"'");
+}
+
 /* The word `kind` in the outermost place, with a brace behind it: that brace. NULL: none follows.
- */
-static const char *find_untitled(const char *text, const char *at, const char *kind)
+ * Where another word stands behind it, that is its title, whatever it says. */
+static const char *find_untitled(const char *at, const char *kind)
 {
     size_t len = strlen(kind);
     int depth = 0;
 
-    while (*at) {
-        bool begins = at == text || is_space(at[-1]) || at[-1] == '}';
-        const char *brace = behind_space(at + (strncmp(at, kind, len) ? 0 : len));
-        if (begins && depth == 0 && brace != behind_space(at) && *brace == '{')
-            return brace;
+    while (*(at = behind_space(at))) {
+        const char *end = behind_word(at);
+        bool is_kind = depth == 0 && (size_t)(end - at) == len && !strncmp(at, kind, len);
+        const char *next = behind_space(end);
+        if (is_kind && *next == '{')
+            return next;
         depth += (*at == '{') - (*at == '}');
-        at = *at == '"' || *at == '\'' ? behind_quotes(at) : at + 1;
+        at = is_kind && *next ? behind_word(next) : end;
     }
     return NULL;
 }
@@ -224,10 +232,10 @@ char *vd_conf_text_entitle(const char *text, const char *kind, const char *title
     size_t count = 0, room = strlen(title) + 2;
     const char *at = text, *brace;
 
-    while ((brace = find_untitled(text, at, kind)) && ++count)
+    while ((brace = find_untitled(at, kind)) && ++count)
         at = brace;
     char *copy = malloc(strlen(text) + count * room + 1), *to = copy;
-    for (at = text; copy && (brace = find_untitled(text, at, kind)); at = brace)
+    for (at = text; copy && (brace = find_untitled(at, kind)); at = brace)
         to += sprintf(to, "%.*s %s ", (int)(brace - at), at, title);
     if (copy)
         strcpy(to, at);

@@ -113,6 +113,39 @@ static void test_meaning(void)
     vd_conf_daemon_free(&c);
 }
 
+/* Titles become indices; what no file has said is told all the same. */
+static void test_links(void)
+{
+    struct vd_conf_daemon c;
+    char *error = NULL;
+
+    vd_conf_daemon_init(&c);
+    vd_conf_daemon_add_hop(&c, "http://h", &error);
+    vd_conf_daemon_new_upstream(&c, "two");
+    vd_conf_daemon_add_access(&c, VD_ALLOW, "to=a upstream=two", &error);
+    vd_conf_daemon_add_access(&c, VD_ALLOW, "to=b upstream=direct", &error);
+    vd_conf_daemon_add_access(&c, VD_ALLOW, "to=c", &error);
+    c.upstreams[1].fallback = strdup("default");
+    tap_ok(vd_conf_daemon_link(&c, &error) == 0 && !error && c.access[0].via == 1 &&
+               c.access[1].via == VD_VIA_DIRECT && c.access[2].via == VD_VIA_UNSAID &&
+               c.upstreams[1].fallback_index == 0,
+           "titles of upstreams become indices");
+    c.upstreams[0].fallback = strdup("two");
+    tap_begin();
+    if (vd_conf_daemon_link(&c, &error) != -1)
+        tap_wrong("the result is wrong");
+    conf_same(error, "the fallbacks of upstream `default` go in a circle");
+    tap_end("fallbacks in a circle");
+    vd_conf_daemon_add_access(&c, VD_ALLOW, "to=c upstream=three", &error);
+    tap_begin();
+    error = NULL;
+    if (vd_conf_daemon_link(&c, &error) != -1)
+        tap_wrong("the result is wrong");
+    conf_same(error, "unknown upstream `three`; allowed: direct, default, two");
+    tap_end("an upstream that is unknown");
+    vd_conf_daemon_free(&c);
+}
+
 static void test_too_many_hops(void)
 {
     struct vd_conf_daemon c;
@@ -135,6 +168,7 @@ int main(void)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         play(&rows[i]);
     test_meaning();
+    test_links();
     test_too_many_hops();
     return tap_done();
 }
