@@ -79,6 +79,9 @@ enum assoc_verdict {
 enum assoc_verdict assoc_judge(uint64_t cookie, const struct sockaddr *source, socklen_t source_len,
                                const uint8_t *data, size_t len, struct assoc_origin *origin);
 
+/* Whether an association of the socket, of whatever process, has its relay there. */
+bool assoc_leads_to(uint64_t cookie, const struct sockaddr *to, socklen_t len);
+
 /* Whether any socket of this process may have an association: a relaxed load. */
 bool assoc_any(void);
 

@@ -77,6 +77,27 @@ static bool admit_ipv4(int fd, int family, const struct vd_ip *ip)
     return !only || sys.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0;
 }
 
+bool assoc_leads_to(uint64_t cookie, const struct sockaddr *to, socklen_t len)
+{
+    struct vd_endpoint given, relay;
+    struct assoc_told told;
+    unsigned step = 0;
+    int at;
+
+    if (!addr_read(&given, to, len))
+        return false;
+    while ((at = assoc_find_next(cookie, &step)) >= 0) {
+        if (!assoc_read(at, cookie, &told) || told.state != ASSOC_UP ||
+            !addr_read(&relay, (const struct sockaddr *)told.relay, told.relay_len))
+            continue;
+        given.ip = vd_ip_unmapped(&given.ip);
+        relay.ip = vd_ip_unmapped(&relay.ip);
+        if (vd_endpoint_same(&given, &relay))
+            return true;
+    }
+    return false;
+}
+
 /* Where the program's socket sends. */
 static bool put_first(const struct answer *a, struct vd_ip dialled, int family, int fd,
                       struct assoc_told *told)

@@ -23,14 +23,16 @@ enum audit_kind {
 };
 
 /* For a name: through the chain means that it stayed, and has a placeholder; direct that this
- * machine's resolver was asked. */
-enum audit_way { AUDIT_BY_CHAIN, AUDIT_DIRECT, AUDIT_REFUSED };
+ * machine's resolver was asked. Past: by a program that has the library, but not through it. */
+enum audit_way { AUDIT_BY_CHAIN, AUDIT_DIRECT, AUDIT_REFUSED, AUDIT_PAST };
 
 enum audit_counter {
     AUDIT_PLACEHOLDERS, /* different names that stayed */
     AUDIT_STAYED,       /* lookups answered by a placeholder */
     AUDIT_ASKED,        /* lookups that this machine's resolver got, as the plan wants it */
     AUDIT_LEFT,         /* DNS past the chain, although names are the proxy's */
+    AUDIT_PAST_LIBRARY, /* connections and datagrams that went past it */
+    AUDIT_OBSERVED,     /* system calls are seen, too: how many observers there were */
     AUDIT_NOT_SHOWN,    /* events without a row */
     AUDIT_COUNTERS
 };

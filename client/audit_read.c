@@ -35,7 +35,7 @@ static bool is_joined(struct audit_report *report, const struct audit_row *row)
 /* The fields of a row that printing relies on. */
 static bool is_sound(const struct audit_row *row)
 {
-    return row->kind <= AUDIT_NAME && row->way <= AUDIT_REFUSED &&
+    return row->kind <= AUDIT_NAME && row->way <= AUDIT_PAST &&
            row->at.name[row->at.name_len] == 0 &&
            (row->at.name_len > 0 || row->at.ip.family == VD_IPV4 || row->at.ip.family == VD_IPV6);
 }

@@ -81,7 +81,8 @@ struct plan {
     char trace_file[PLAN_TRACE_MAX + 1];
     uint8_t trace_secrets; /* passwords are shown there */
     uint8_t engine;        /* enum plan_engine */
-    uint8_t zero[2];
+    uint8_t strict;        /* what is made past the library is refused */
+    uint8_t zero;
 };
 
 /* The arrays; indices must be below the counts of the plan. */

@@ -98,19 +98,23 @@ static void die_by(int number)
     sigprocmask(SIG_UNBLOCK, &only, NULL);
 }
 
-/* Prints, and says whether all is well. */
-static bool report(const struct plan *plan, int fd)
+/* Prints; what was wrong, NULL if nothing was. */
+static const char *report(const struct plan *plan, int fd)
 {
     struct audit_report report;
     int error = audit_read(&report, fd);
 
     if (error) {
         say_warning("--audit: the session cannot be read: %s", strerror(error));
-        return true;
+        return NULL;
     }
     audit_print(&report, plan);
     free(report.rows);
-    return report.counters[AUDIT_LEFT] == 0;
+    if (report.counters[AUDIT_PAST_LIBRARY] > 0)
+        return "a leak: connections or datagrams were made past the library";
+    return report.counters[AUDIT_LEFT] > 0
+               ? "a leak: DNS went past the chain, which should have resolved all names"
+               : NULL;
 }
 
 static void stay(const struct plan *plan, const char *session, pid_t command,
@@ -120,11 +124,13 @@ static void stay(const struct plan *plan, const char *session, pid_t command,
                  const sigset_t *signals, int fd)
 {
     int status = wait_for(command, signals);
+    const char *leak;
 
     if (access(session, F_OK) < 0) /* it could not be run; the child has said why */
         exit(WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_CANNOT_RUN);
-    if (!report(plan, fd))
-        say_die(EXIT_OWN, "a leak: DNS went past the chain, which should have resolved all names");
+    leak = report(plan, fd);
+    if (leak)
+        say_die(EXIT_OWN, "%s", leak);
     if (WIFSIGNALED(status))
         die_by(WTERMSIG(status));
     exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));

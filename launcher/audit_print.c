@@ -51,8 +51,8 @@ static void print_target(struct vd_out *out, const struct audit_row *row)
 
 static void print_way(struct vd_out *out, const struct plan *plan, const struct audit_row *row)
 {
-    static const char *const connected[] = {"chain ", "direct", "refused"};
-    static const char *const resolved[] = {"stayed: chain ", "asked here", "stayed: refused"};
+    static const char *const connected[] = {"chain ", "direct", "refused", "past the library"};
+    static const char *const resolved[] = {"stayed: chain ", "asked here", "stayed: refused", ""};
     const char *rule = rule_title(plan, row);
 
     vd_out_text(out, (row->kind == AUDIT_NAME ? resolved : connected)[row->way]);
@@ -133,8 +133,11 @@ static void print_text(FILE *out, const struct audit_report *report, const struc
 {
     const uint32_t *n = report->counters;
 
-    fputs("viaduct: audit: hooks only: what was called through the C library was seen, raw system "
-          "calls were not\n",
+    fputs(n[AUDIT_OBSERVED] > 0
+              ? "viaduct: audit: observed: system calls were seen, too, not only what was called "
+                "through the C library\n"
+              : "viaduct: audit: hooks only: what was called through the C library was seen, raw "
+                "system calls were not\n",
           out);
     fprintf(out,
             "viaduct: audit: names: %u stayed (%u lookups), %u lookups asked here; DNS past the "
@@ -162,7 +165,7 @@ static void put_string(FILE *out, const char *name, const char *text)
 
 static void put_object(FILE *out, const struct plan *plan, const struct audit_row *row)
 {
-    static const char *const ways[] = {"chain", "direct", "refused"};
+    static const char *const ways[] = {"chain", "direct", "refused", "past"};
     char target[VD_ENDPOINT_TEXT + 1];
     struct vd_out text = vd_out_over(target, sizeof target);
 
@@ -193,10 +196,13 @@ static void print_json(FILE *out, const struct audit_report *report, const struc
     clock_gettime(CLOCK_REALTIME, &now);
     fprintf(out,
             "{\"time\":%lld.%03ld,\"program\":\"viaduct\",\"pid\":%d,\"message\":\"audit\","
-            "\"observer\":\"hooks only\",\"names_stayed\":%u,\"lookups_stayed\":%u,"
-            "\"lookups_asked_here\":%u,\"dns_past_chain\":%u,\"not_shown\":%u,\"targets\":[",
-            (long long)now.tv_sec, now.tv_nsec / 1000000, (int)getpid(), n[AUDIT_PLACEHOLDERS],
-            n[AUDIT_STAYED], n[AUDIT_ASKED], n[AUDIT_LEFT], n[AUDIT_NOT_SHOWN]);
+            "\"observer\":\"%s\",\"names_stayed\":%u,\"lookups_stayed\":%u,"
+            "\"lookups_asked_here\":%u,\"dns_past_chain\":%u,\"past_library\":%u,\"not_shown\":%u,"
+            "\"targets\":[",
+            (long long)now.tv_sec, now.tv_nsec / 1000000, (int)getpid(),
+            n[AUDIT_OBSERVED] > 0 ? "system calls" : "hooks only", n[AUDIT_PLACEHOLDERS],
+            n[AUDIT_STAYED], n[AUDIT_ASKED], n[AUDIT_LEFT], n[AUDIT_PAST_LIBRARY],
+            n[AUDIT_NOT_SHOWN]);
     for (size_t i = 0; i < report->count; i++) {
         fputs(i ? "," : "", out);
         put_object(out, plan, &report->rows[i]);

@@ -221,6 +221,7 @@ static void set_head(struct build *b, const struct options *o)
     head->log_json = o->log_json;
     head->audit = o->audit;
     head->engine = (uint8_t)o->engine;
+    head->strict = o->strict;
     head->timeout_ms = c->timeout_ms;
     set_stderr(head);
     set_log(head, o->log);

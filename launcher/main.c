@@ -96,6 +96,7 @@ int main(int argc, char **argv)
     probe_start(plan, session);
     if (!options.keep_proxy_env)
         run_scrub_environment();
+    found.supervised |= options.audit || options.strict; /* observed */
     if (options.audit)
         audit_stay(plan, session, argv);
     run_command(&found, options.command, options.engine == PLAN_ENGINE_SUPERVISE ? NULL : library,

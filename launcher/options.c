@@ -162,6 +162,12 @@ static void set_audit(struct options *o, char *value)
     o->audit = true;
 }
 
+static void set_strict(struct options *o, char *value)
+{
+    (void)value;
+    o->strict = true;
+}
+
 static void set_isolate(struct options *o, char *value)
 {
     (void)value;
@@ -268,6 +274,7 @@ static const struct option {
     {0, "trace-secrets", NULL, "with passwords, which are masked otherwise", set_trace_secrets},
     {0, "audit", NULL, "tell afterwards what was proxied, direct, refused, resolved where",
      set_audit},
+    {0, "strict", NULL, "refuse what programs do past the library", set_strict},
     {0, "print-config", NULL, "print the effective configuration and end", set_print_config},
     {0, "import", "FILE", "print a proxychains, torsocks or tsocks.conf as viaduct.conf",
      show_import},

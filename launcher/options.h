@@ -28,7 +28,7 @@ struct options {
     enum plan_engine engine;
     int verbosity;  /* enum plan_verbosity */
     bool keep_argv; /* set by the caller: URLs are left in argv */
-    bool log_json, print_config, keep_proxy_env, audit, isolate;
+    bool log_json, print_config, keep_proxy_env, audit, strict, isolate;
     bool check, json;
     const char *check_target; /* NULL: the chain alone */
     bool trace, trace_secrets;

@@ -14,6 +14,7 @@
  *   supervise_loop      the supervisor's life: calls, descriptors, time
  *   supervise_calls     what a call wants, and who sees to it
  *   supervise_tracee    memory and descriptors of the caller
+ *   supervise_origin    what the library has to do with it, where that is in the program, too
  *   supervise_stream    connections
  *   supervise_datagram  datagrams
  *   supervise_names     questions to name servers, and supervise_room, where they are put
@@ -35,8 +36,9 @@
 
 /* Starts a supervisor for this process and all that will descend from it, over exec too. Ends the
  * program, with status 125 and a line that says what the system forbids, where that cannot be. The
- * session must be attached. */
-void supervise_start(char **argv);
+ * session must be attached. Where it is not `needed` the program goes on without a supervisor
+ * instead. */
+void supervise_start(char **argv, bool needed);
 
 /* --- supervise_filter ------------------------------------------------------------------------ */
 

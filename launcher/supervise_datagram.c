@@ -20,13 +20,12 @@
 
 #include "client/addr.h"
 #include "client/judge.h"
-#include "client/lookup.h"
-#include "client/nameservers.h"
 #include "client/say.h"
 #include "client/session.h"
 #include "client/sockets.h"
 #include "launcher/supervise.h"
 #include "launcher/supervise_names.h"
+#include "launcher/supervise_origin.h"
 #include "launcher/supervise_room.h"
 #include "proto/dns.h"
 
@@ -105,8 +104,9 @@ static bool find_source(int domain, const struct sockaddr_storage *addr, socklen
     return ok;
 }
 
+/* `shown`: the program is told that it is connected to `addr`. */
 static int connect_to_nobody(const struct supervise_socket *s, const struct sockaddr_storage *addr,
-                             socklen_t len)
+                             socklen_t len, bool shown)
 {
     struct sockaddr_storage own;
     socklen_t own_len = sizeof own;
@@ -116,7 +116,7 @@ static int connect_to_nobody(const struct supervise_socket *s, const struct sock
         return -ENETUNREACH;
     ((struct sockaddr_in *)&own)->sin_port = htons(DISCARD);
     r = result(connect(s->fd, (struct sockaddr *)&own, own_len));
-    if (r == 0)
+    if (r == 0 && shown)
         sockets_put_datagram(s->cookie, SOCKETS_DENIED, (const struct sockaddr *)addr, len);
     return r;
 }
@@ -144,34 +144,50 @@ static int connect_directly(const struct supervise_socket *s, const struct socka
     return r;
 }
 
-/* This machine's own way to its name servers, where it resolves names itself. */
-static bool is_system_query(const struct vd_endpoint *given)
+/* What libc connects without sending, or the library to learn its own address, is not said to go
+ * anywhere. */
+static int connect_with_library(const struct supervise_socket *s, const struct vd_endpoint *given,
+                                const struct sockaddr_storage *addr, socklen_t len)
 {
-    return given->port == NAMESERVERS_PORT && lookup_may_query(NULL) && nameservers_has(given);
+    if (origin_may_lead(s, given))
+        return result(connect(s->fd, (const struct sockaddr *)addr, len));
+    return connect_to_nobody(s, addr, len, false);
+}
+
+static int judge_and_connect(struct supervise_call *c, struct supervise_socket *s,
+                             const struct vd_endpoint *given, const struct sockaddr_storage *addr,
+                             socklen_t len)
+{
+    enum carries carries = judge_carries(s->fd);
+    struct target t;
+    int way = judge_datagram(&t, given, carries);
+
+    if (way == WAY_CHAIN)
+        say_not_carried(&t);
+    if (way == WAY_DIRECT)
+        return connect_directly(s, addr, len);
+    if (way == WAY_NAMES)
+        return connect_to_names(c, s, addr, len);
+    if (way == WAY_CHAIN ||
+        (way == -EACCES && carries == CARRIES_DATAGRAMS && t.route.action == PLAN_CHAIN))
+        return connect_to_nobody(s, addr, len, true);
+    return way;
 }
 
 void datagram_connect(struct supervise_call *c, const struct supervise_socket *given_socket,
                       const struct sockaddr_storage *addr, socklen_t len)
 {
     struct supervise_socket s = *given_socket;
-    enum carries carries = judge_carries(s.fd);
     struct vd_endpoint given;
-    struct target t;
-    int way, r;
+    int r;
 
     addr_read(&given, (const struct sockaddr *)addr, len);
-    way = is_system_query(&given) ? WAY_DIRECT : judge_datagram(&t, &given, carries);
-    if (way == WAY_CHAIN)
-        say_not_carried(&t);
-    if (way == WAY_DIRECT)
+    if (origin_is_system_query(&given))
         r = connect_directly(&s, addr, len);
-    else if (way == WAY_NAMES)
-        r = connect_to_names(c, &s, addr, len);
-    else if (way == WAY_CHAIN ||
-             (way == -EACCES && carries == CARRIES_DATAGRAMS && t.route.action == PLAN_CHAIN))
-        r = connect_to_nobody(&s, addr, len);
+    else if (origin_has_library(c->thread))
+        r = connect_with_library(&s, &given, addr, len);
     else
-        r = way < 0 ? way : -EACCES;
+        r = judge_and_connect(c, &s, &given, addr, len);
     supervise_answer(c, r);
     close(s.fd);
 }
@@ -220,18 +236,13 @@ static int64_t send_to_names(struct supervise_call *c, struct supervise_socket *
     return -EACCES;
 }
 
-int64_t datagram_send(struct supervise_call *c, struct supervise_socket *s,
-                      const struct tracee_message *m, int flags)
+static int64_t judge_and_send(struct supervise_call *c, struct supervise_socket *s,
+                              const struct vd_endpoint *given, const struct tracee_message *m,
+                              int flags)
 {
-    struct vd_endpoint given;
     struct target t;
-    int way;
+    int way = judge_datagram(&t, given, judge_carries(s->fd));
 
-    if (!m->whole)
-        return -EMSGSIZE;
-    if (!m->name_len || !read_destination(&given, m))
-        return send_as_given(s, m, flags); /* to where it is connected, or nowhere */
-    way = is_system_query(&given) ? WAY_DIRECT : judge_datagram(&t, &given, judge_carries(s->fd));
     if (way == WAY_DIRECT)
         return room_has(s->fd) ? -ENETUNREACH : send_as_given(s, m, flags);
     if (way == WAY_NAMES)
@@ -239,4 +250,28 @@ int64_t datagram_send(struct supervise_call *c, struct supervise_socket *s,
     if (way == WAY_CHAIN)
         say_not_carried(&t);
     return way < 0 ? way : -EACCES;
+}
+
+int64_t datagram_send(struct supervise_call *c, struct supervise_socket *s,
+                      const struct tracee_message *m, int flags)
+{
+    struct vd_endpoint given;
+
+    if (!m->whole)
+        return -EMSGSIZE;
+    if (!m->name_len || !read_destination(&given, m))
+        return send_as_given(s, m, flags); /* to where it is connected, or nowhere */
+    if (origin_is_system_query(&given))
+        return send_as_given(s, m, flags);
+    if (origin_has_library(c->thread))
+        switch (origin_of_datagram(s, &given)) {
+        case ORIGIN_PASSES:
+        case ORIGIN_SEEN:
+            return send_as_given(s, m, flags);
+        case ORIGIN_REFUSED:
+            return -EACCES;
+        case ORIGIN_FOREIGN:
+            break;
+        }
+    return judge_and_send(c, s, &given, m, flags);
 }

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "client/audit.h"
 #include "client/drive.h"
 #include "client/say.h"
 #include "launcher/supervise.h"
@@ -215,6 +216,8 @@ static void open_loop(int listener)
     /* Caller and supervisor take turns (Linux 6.6). */
     ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
     say_for_others(ask_voice);
+    if (audit_is_on())
+        audit_count(AUDIT_OBSERVED);
 }
 
 static void handle(const struct epoll_event *event)

@@ -65,6 +65,15 @@ static void attach(void)
     say_setup((enum plan_verbosity)session_plan()->verbosity, -1, session_plan()->log_json);
 }
 
+/* Who only looks on is done without where the system has no place for him. */
+static bool is_needed(enum program_fault fault)
+{
+    const struct plan *plan = session_plan();
+
+    return plan->strict || plan->engine == PLAN_ENGINE_SUPERVISE || !plan->audit ||
+           program_needs_supervisor(fault);
+}
+
 int main(int argc, char **argv)
 {
     static struct program program;
@@ -77,7 +86,7 @@ int main(int argc, char **argv)
     if (program_judge(&program, path) == PROGRAM_OTHER_LIBC)
         drop_library();
     if (!supervised_is())
-        supervise_start(argv);
+        supervise_start(argv, is_needed(program.fault));
     execv(path, argv + 2);
     say_die(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN, "%s: %s", path, strerror(errno));
 }

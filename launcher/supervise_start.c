@@ -2,9 +2,13 @@
  *     command                          supervisor (a grandchild, in a session of its own)
  *        | fork ----------------------> lets go of all descriptors, opens a pidfd of the command
  *        | <------------- its number --
- *        | lets it look into the command (PR_SET_PTRACER), installs the filter
+ *        | lets it look into the command (PR_SET_PTRACER)
+ *        | ----- some descriptor ------>
+ *        |                              takes a copy, reads the command's memory: is that allowed?
+ *        | <------------ 0 or an errno -
+ *        | installs the filter
  *        | ---- the listener's number ->
- *        |                              takes the listener, tries to read the command's memory
+ *        |                              takes the listener
  *        | <------------ 0 or an errno -
  *        | closes the listener and goes on
  *
@@ -79,42 +83,53 @@ static void blank(char **argv)
         memset(*word, 0, strlen(*word));
 }
 
-static int take_listener(int command, int number)
+/* Takes a descriptor of the command and reads its memory. The descriptor, or -1 and what failed. */
+static int look_into(int command, pid_t pid, struct finding *f)
 {
-    return (int)syscall(SYS_pidfd_getfd, command, number, 0);
+    uint64_t word = 0;
+    int number, fd;
+
+    if (read(LINE, &number, sizeof number) != sizeof number)
+        _exit(0); /* it goes on without */
+    f->stage = 'f';
+    fd = (int)syscall(SYS_pidfd_getfd, command, number, 0);
+    f->error = fd < 0 ? errno : 0;
+    if (fd < 0)
+        return -1;
+    f->stage = 'm';
+    if (tracee_read(pid, (uintptr_t)&known_word, &word, sizeof word) < 0 || word != known_word)
+        f->error = EPERM;
+    return fd;
+}
+
+static void tell(const struct finding *f)
+{
+    if (write(LINE, f, sizeof *f) != sizeof *f || f->error)
+        _exit(0);
 }
 
 static void supervise(pid_t pid, int line, char **argv) __attribute__((noreturn));
 static void supervise(pid_t pid, int line, char **argv)
 {
     struct finding f = {0, 'p'};
-    uint64_t word = 0;
     pid_t self = getpid();
-    int command, number, listener = -1;
+    int command, fd;
 
     let_go(line);
     be_apart();
     blank(argv);
     command = (int)syscall(SYS_pidfd_open, pid, 0);
     f.error = command < 0 ? errno : 0;
-    if (write(LINE, &self, sizeof self) != sizeof self ||
-        read(LINE, &number, sizeof number) != sizeof number)
-        _exit(0); /* there is no filter */
-    if (f.error == 0) {
-        f.stage = 'f';
-        listener = take_listener(command, number);
-        f.error = listener < 0 ? errno : 0;
-    }
-    if (f.error == 0) {
-        f.stage = 'm';
-        if (tracee_read(pid, (uintptr_t)&known_word, &word, sizeof word) < 0 || word != known_word)
-            f.error = EPERM;
-    }
-    if (write(LINE, &f, sizeof f) != sizeof f || f.error)
+    if (write(LINE, &self, sizeof self) != sizeof self)
         _exit(0);
+    fd = look_into(command, pid, &f); /* the line's other end, to try it */
+    close(fd);
+    tell(&f);
+    fd = look_into(command, pid, &f);
+    tell(&f);
     close(LINE);
     close(command);
-    supervise_run(listener);
+    supervise_run(fd);
 }
 
 /* --- the command's side ---------------------------------------------------------------------- */
@@ -144,16 +159,15 @@ static void die_of_filter(int error) __attribute__((noreturn));
 static void die_of_filter(int error)
 {
     if (error == EBUSY)
-        say_die(EXIT_OWN,
-                "programs of this kind need a supervisor (seccomp user notification), and "
-                "this process has one already, of somebody else; start viaduct outside "
-                "of that container or sandbox");
+        say_die(EXIT_OWN, "this program needs a supervisor (seccomp user notification), and has "
+                          "one already, of somebody else; start viaduct outside of that container "
+                          "or sandbox");
     if (error == ENOSYS || error == EINVAL)
         say_die(EXIT_OWN,
-                "programs of this kind need seccomp user notification (Linux 5.9 or "
-                "newer), and this kernel or container does not have it: %s",
+                "this program needs seccomp user notification (Linux 5.9 or newer), and "
+                "this kernel or container does not have it: %s",
                 strerror(error));
-    say_die(EXIT_OWN, "programs of this kind need a seccomp filter, and this system forbids it: %s",
+    say_die(EXIT_OWN, "this program needs a seccomp filter, and this system forbids it: %s",
             strerror(error));
 }
 
@@ -165,13 +179,13 @@ static void die_of_finding(const struct finding *f)
                                          : "process_vm_readv";
 
     say_die(EXIT_OWN,
-            "programs of this kind need a supervisor, which this system does not let look into "
-            "them (%s: %s); in a container, allow it: --cap-add SYS_PTRACE, or a seccomp profile "
-            "with pidfd_getfd and process_vm_readv",
+            "this program needs a supervisor, which this system does not let look into it (%s: "
+            "%s); in a container, allow it: --cap-add SYS_PTRACE, or a seccomp profile with "
+            "pidfd_getfd and process_vm_readv",
             what, strerror(f->error));
 }
 
-void supervise_start(char **argv)
+void supervise_start(char **argv, bool needed)
 {
     struct finding f = {EPIPE, 'p'};
     int line = start_supervisor(argv), listener;
@@ -180,12 +194,20 @@ void supervise_start(char **argv)
     if (read(line, &supervisor, sizeof supervisor) != sizeof supervisor)
         say_die(EXIT_OWN, "the supervisor did not start");
     prctl(PR_SET_PTRACER, supervisor, 0, 0, 0); /* EINVAL where nobody asks for it */
+    if (write(line, &line, sizeof line) != sizeof line || read(line, &f, sizeof f) != sizeof f ||
+        f.error) {
+        if (needed)
+            die_of_finding(&f);
+        close(line);
+        return;
+    }
     listener = supervise_install_filter();
-    if (listener < 0)
+    if (listener < 0 && needed)
         die_of_filter(-listener);
-    if (write(line, &listener, sizeof listener) != sizeof listener ||
-        read(line, &f, sizeof f) != sizeof f || f.error)
+    if (listener >= 0 && (write(line, &listener, sizeof listener) != sizeof listener ||
+                          read(line, &f, sizeof f) != sizeof f || f.error))
         die_of_finding(&f);
-    close(listener);
     close(line);
+    if (listener >= 0)
+        close(listener);
 }

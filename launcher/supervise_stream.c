@@ -25,13 +25,12 @@
 #include "client/addr.h"
 #include "client/drive.h"
 #include "client/judge.h"
-#include "client/lookup.h"
-#include "client/nameservers.h"
 #include "client/say.h"
 #include "client/session.h"
 #include "client/sockets.h"
 #include "client/sys.h"
 #include "launcher/supervise.h"
+#include "launcher/supervise_origin.h"
 #include "proto/err.h"
 
 enum { LOOK_MS = 100, KEEP_MS = 1000 /* an outcome that nobody was there to hear */ };
@@ -330,32 +329,24 @@ static void rejoin(struct attempt *a, struct supervise_call *c)
         drop(a);
 }
 
-/* Whether it is a hop that connections may begin with: what talks to it is the library, in programs
+/* 0: direct, 1: through the chain, or -errno. What talks to a first hop is the library, in programs
  * that load it, or a program that was told of it. */
-static bool is_first_hop(const struct vd_endpoint *given)
+static int judge(const struct supervise_call *c, const struct vd_endpoint *given, struct target *t)
 {
-    const struct plan *plan = session_plan();
-    const struct vd_ip ip = vd_ip_unmapped(&given->ip);
-
-    for (unsigned i = 0; i < plan->chain_count; i++) {
-        const struct plan_chain *chain = plan_chain(plan, i);
-        unsigned firsts = chain->mode == VD_MODE_STRICT ? 1 : chain->count;
-
-        for (unsigned h = 0; h < firsts; h++) {
-            const struct vd_hop *hop = plan_hops(plan) + chain->hops[h];
-
-            for (unsigned at = 0; at < hop->addr_count; at++)
-                if (hop->at.port == given->port && vd_ip_same(&hop->addrs[at], &ip))
-                    return true;
-        }
+    if (origin_is_first_hop(given) || origin_is_system_query(given))
+        return 0;
+    if (!origin_has_library(c->thread))
+        return judge_target(t, given);
+    switch (origin_of_stream(given)) {
+    case ORIGIN_PASSES:
+    case ORIGIN_SEEN:
+        return 0;
+    case ORIGIN_REFUSED:
+        return -EACCES;
+    case ORIGIN_FOREIGN:
+        break;
     }
-    return false;
-}
-
-/* A system that resolves names itself asks the name servers itself. */
-static bool is_system_query(const struct vd_endpoint *given)
-{
-    return given->port == 53 && lookup_may_query(NULL) && nameservers_has(given);
+    return judge_target(t, given);
 }
 
 void stream_connect(struct supervise_call *c, const struct supervise_socket *s,
@@ -373,7 +364,7 @@ void stream_connect(struct supervise_call *c, const struct supervise_socket *s,
         return;
     }
     addr_read(&given, (const struct sockaddr *)addr, len);
-    way = is_first_hop(&given) || is_system_query(&given) ? 0 : judge_target(&t, &given);
+    way = judge(c, &given, &t);
     if (way == 1 && is_connected(s->fd))
         way = -EISCONN;
     a = way < 0 ? NULL : begin(c, s, addr, len, message, flags);
@@ -391,13 +382,14 @@ void stream_dissolve(struct supervise_call *c, const struct supervise_socket *s)
 {
     struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
     struct attempt *a = find(s->cookie);
-    int r;
+    int r, number;
 
     if (a && !a->over)
         conclude(a, -ECONNABORTED);
     r = connect(s->fd, &nowhere, sizeof nowhere);
-    if (r == 0)
+    number = r < 0 ? errno : 0;
+    if (r == 0 && !origin_has_library(c->thread)) /* which knows more of its own sockets */
         sockets_drop(s->cookie);
-    supervise_answer(c, r < 0 ? -errno : 0);
+    supervise_answer(c, -number);
     close(s->fd);
 }

@@ -13,7 +13,7 @@ function __viaduct_command
             case --
                 echo $words[(math $i + 1)..]
                 return 0
-            case '--*=*' -q --quiet -v -vv --verbose --check --json --trace --trace-secrets --audit --isolate --print-config --keep-proxy-env
+            case '--*=*' -q --quiet -v -vv --verbose --check --json --trace --trace-secrets --audit --strict --isolate --print-config --keep-proxy-env
             case '-*'
                 set skip 1
             case '*'
@@ -54,6 +54,7 @@ complete -c viaduct -n __viaduct_options -l trace -r -d 'Every byte of the hands
 complete -c viaduct -n __viaduct_options -l trace-format -x -a 'text pcapng pcap' -d 'How to write them down'
 complete -c viaduct -n __viaduct_options -l trace-secrets -d 'With passwords'
 complete -c viaduct -n __viaduct_options -l audit -d 'Tell afterwards what went where'
+complete -c viaduct -n __viaduct_options -l strict -d 'Refuse what is done past the library'
 complete -c viaduct -n __viaduct_options -l print-config -d 'Print the effective configuration'
 complete -c viaduct -n __viaduct_options -l import -r -F -d 'Print a foreign configuration as viaduct.conf'
 complete -c viaduct -n __viaduct_options -l keep-proxy-env -d 'Leave http_proxy and the like alone'

@@ -17,7 +17,7 @@ from lib.servers import chain
 from lib.world import NAMES, NEAR, ORIGIN, PYTHON, wait_until
 
 NAME = "v4.origin.test"
-HEAD = "viaduct: audit: hooks only: "
+HEAD = "viaduct: audit: observed: "
 COUNTS = re.compile(r"viaduct: audit: names: (\d+) stayed \((\d+) lookups\), (\d+) lookups asked here; "
                     r"DNS past the chain: (\d+)")
 MANY = 10000
@@ -115,7 +115,7 @@ asyncio.run(main())"""
         got = w.via(["--audit", "--log-format", "json", *via_hop],
                     ["curl", "-s", "-o", "/dev/null", f"http://{NAME}/"])
         told = json.loads(got.err.decode().splitlines()[-1])
-        tap.same((got.code, told["message"], told["observer"]), (0, "audit", "hooks only"))
+        tap.same((got.code, told["message"], told["observer"]), (0, "audit", "system calls"))
         tap.same((told["names_stayed"], told["dns_past_chain"], told["not_shown"]), (1, 0, 0))
         row = [r for r in told["targets"] if r["target"] == f"{NAME}:80"][0]
         tap.same((row["given"], row["protocol"], row["way"], row["chain"], row["result"], row["count"]),
