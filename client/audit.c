@@ -113,30 +113,55 @@ static uint16_t rule_index(const struct plan *plan, const struct route *route)
     return route->rule ? (uint16_t)(route->rule - plan_rule(plan, 0)) : AUDIT_NO_RULE;
 }
 
-void audit_add(enum audit_kind kind, enum audit_way way, const struct vd_endpoint *at,
-               const struct route *route, int number, uint32_t ms)
+struct cost {
+    uint32_t ms, bytes;
+};
+
+static void add(const struct audit_row *given, const struct route *route, struct cost cost)
 {
     const struct plan *plan = session_plan();
-    struct audit_row like = {.state = AUDIT_CLAIMED, .at = *at}, *r;
+    struct audit_row like = *given, *r;
     struct audit_head *h = head();
     int saved = errno;
 
     if (!h)
         return;
+    like.state = AUDIT_CLAIMED;
     like.chain = chain_index(plan, route);
     like.rule = rule_index(plan, route);
-    like.number = (uint16_t)number;
-    like.kind = (uint8_t)kind;
-    like.way = (uint8_t)way;
     like.hash = hash_of(&like);
     r = find_or_add(h, &like);
     if (r) {
         __atomic_fetch_add(&r->count, 1, __ATOMIC_RELAXED);
-        note_ms(r, ms);
+        __atomic_fetch_add(&r->bytes_total, cost.bytes, __ATOMIC_RELAXED);
+        note_ms(r, cost.ms);
     } else {
         __atomic_fetch_add(&h->counters[AUDIT_NOT_SHOWN], 1, __ATOMIC_RELAXED);
     }
     errno = saved;
+}
+
+static struct audit_row row_of(enum audit_kind kind, enum audit_way way,
+                               const struct vd_endpoint *at, int number)
+{
+    return (struct audit_row){
+        .at = *at, .number = (uint16_t)number, .kind = (uint8_t)kind, .way = (uint8_t)way};
+}
+
+void audit_add(enum audit_kind kind, enum audit_way way, const struct vd_endpoint *at,
+               const struct route *route, int number, uint32_t ms)
+{
+    struct audit_row row = row_of(kind, way, at, number);
+
+    add(&row, route, (struct cost){.ms = ms});
+}
+
+void audit_handshake(const struct vd_endpoint *at, const struct route *route, int number,
+                     uint32_t ms, uint32_t bytes)
+{
+    struct audit_row row = row_of(AUDIT_STREAM, AUDIT_BY_CHAIN, at, number);
+
+    add(&row, route, (struct cost){ms, bytes});
 }
 
 void audit_count(enum audit_counter counter)

@@ -46,6 +46,7 @@ struct audit_row {
     uint32_t turn; /* rows by age */
     uint32_t count;
     uint32_t ms_total, ms_max; /* of the handshakes */
+    uint32_t bytes_total;      /* of the handshakes, both ways */
     struct vd_endpoint at;
     uint16_t chain;  /* AUDIT_BY_CHAIN: its index in the plan */
     uint16_t rule;   /* the one that decided; AUDIT_NO_RULE */
@@ -64,6 +65,9 @@ static inline bool audit_is_on(void)
 /* `route` as it was judged. Keeps errno. */
 void audit_add(enum audit_kind kind, enum audit_way way, const struct vd_endpoint *at,
                const struct route *route, int number, uint32_t ms);
+/* A connection by the chain: how long its handshake took, and how many bytes it was, both ways. */
+void audit_handshake(const struct vd_endpoint *at, const struct route *route, int number,
+                     uint32_t ms, uint32_t bytes);
 void audit_count(enum audit_counter counter);
 
 /* --- for the launcher ---------------------------------------------------------------------- */

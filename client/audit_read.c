@@ -17,6 +17,7 @@ static void join(struct audit_row *to, const struct audit_row *from)
 {
     to->count += from->count;
     to->ms_total += from->ms_total;
+    to->bytes_total += from->bytes_total;
     to->ms_max = from->ms_max > to->ms_max ? from->ms_max : to->ms_max;
 }
 

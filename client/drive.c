@@ -123,6 +123,7 @@ static void sent(struct drive *d, int fd, size_t n)
     struct vd_said before = vd_chain_said(&d->chain);
 
     vd_chain_sent(&d->chain, n);
+    d->bytes += (uint32_t)n;
     if (trace_is_on())
         trace_said(&d->trace, &d->chain, fd, before);
 }
@@ -238,6 +239,7 @@ static int take(struct drive *d, int fd, bool *more)
         return vd_chain_lost(&d->chain, n == 0 ? VD_LOSS_EOF : VD_LOSS_RESET);
     d->received = 1;
     r = feed(d, buf, (size_t)n, &used);
+    d->bytes += (uint32_t)used;
     if (trace_is_on())
         trace_heard(&d->trace, &d->chain, fd, buf, used);
     if (peeks && used > 0 && sys.recv(fd, buf, used, MSG_DONTWAIT) != (ssize_t)used)
@@ -548,8 +550,8 @@ static void audit(const struct drive *d, int result)
     int64_t ms = (drive_now_ns() - d->start_ns) / 1000000;
 
     if (d->chain.command == VD_CONNECT)
-        audit_add(AUDIT_STREAM, AUDIT_BY_CHAIN, &d->chain.target, &d->route,
-                  result < 0 ? drive_errno(d, result) : 0, (uint32_t)ms);
+        audit_handshake(&d->chain.target, &d->route, result < 0 ? drive_errno(d, result) : 0,
+                        (uint32_t)ms, d->bytes);
 }
 
 void drive_report(const struct drive *d, int result)

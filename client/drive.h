@@ -34,6 +34,7 @@ struct drive {
     uint32_t stage_ms;            /* as it was when it began */
     int family;                   /* AF_INET or AF_INET6: the form of the program's address */
     int number;                   /* errno of the last dial that failed */
+    uint32_t bytes;               /* of the handshake so far, both ways */
     uint8_t tries;                /* other ways that were tried */
     uint8_t addr;                 /* which address of the first hop is dialled */
     uint8_t dialling;

@@ -9,7 +9,7 @@
 #include "launcher/audit.h"
 #include "launcher/say.h"
 
-enum { CELL_MAX = 400, COLUMNS = 6 };
+enum { CELL_MAX = 400, COLUMNS = 7 };
 
 static const char *kind_words(const struct audit_row *row)
 {
@@ -88,8 +88,10 @@ static void fill_line(struct line *line, const struct plan *plan, const struct a
     vd_out_string(&way);
     snprintf(line->cells[3], CELL_MAX, "%s", result_words(row));
     print_count(line->cells[4], row->count);
-    if (row->kind == AUDIT_STREAM && row->count > 0)
+    if (row->kind == AUDIT_STREAM && row->count > 0) {
         print_count(line->cells[5], row->ms_total / row->count);
+        print_count(line->cells[6], row->bytes_total / row->count);
+    }
 }
 
 static void put_line(FILE *out, const struct line *line, const int widths[COLUMNS])
@@ -98,7 +100,7 @@ static void put_line(FILE *out, const struct line *line, const int widths[COLUMN
             line->cells[1], widths[2], line->cells[2], widths[3], line->cells[3], widths[4],
             line->cells[4]);
     if (*line->cells[5])
-        fprintf(out, "  %*s", widths[5], line->cells[5]);
+        fprintf(out, "  %*s  %*s", widths[5], line->cells[5], widths[6], line->cells[6]);
     fputc('\n', out);
 }
 
@@ -111,7 +113,8 @@ static void widen(int widths[COLUMNS], const struct line *line)
 
 static void put_table(FILE *out, const struct audit_report *report, const struct plan *plan)
 {
-    static const struct line head = {{"TARGET", "GIVEN AS", "WAY", "RESULT", "TIMES", "MS"}};
+    static const struct line head = {
+        {"TARGET", "GIVEN AS", "WAY", "RESULT", "TIMES", "MS", "BYTES"}};
     int widths[COLUMNS] = {0};
     struct line line;
 
@@ -183,8 +186,9 @@ static void put_object(FILE *out, const struct plan *plan, const struct audit_ro
     if (*result_words(row))
         put_string(out, "result", result_words(row));
     if (row->kind == AUDIT_STREAM)
-        fprintf(out, ",\"ms_mean\":%u,\"ms_max\":%u", row->ms_total / (row->count ? row->count : 1),
-                row->ms_max);
+        fprintf(out, ",\"ms_mean\":%u,\"ms_max\":%u,\"handshake_bytes_mean\":%u",
+                row->ms_total / (row->count ? row->count : 1), row->ms_max,
+                row->bytes_total / (row->count ? row->count : 1));
     fputc('}', out);
 }
 

@@ -104,6 +104,14 @@ asyncio.run(main())"""
         a = audit(via_hop, [PYTHON, "-c", script])
         tap.same(a.rows[f"{ORIGIN}:80", "address, tcp", "chain default"][:2], ["ok", "20"])
 
+    def bytes_of_handshake():
+        """3 and 2 for the methods, 10 and 10 for request and reply by address; a name is counted."""
+        a = audit(["-x", f"{ours.url('socks5h', first=True)}?pipeline=off"],
+                  ["sh", "-c", f"curl -s -o /dev/null http://{ORIGIN}/; curl -s -o /dev/null http://{ORIGIN}/; "
+                               f"curl -s -o /dev/null http://{NAME}/"])
+        tap.same(a.rows[f"{ORIGIN}:80", "address, tcp", "chain default"][3], "25")
+        tap.same(a.rows[f"{NAME}:80", "name, tcp", "chain default"][3], str(25 - 4 + 1 + len(NAME)))
+
     def asked_here():
         w.names.know(NAME, ORIGIN)
         a = audit(["-d", "local", *via_hop], ["curl", "-s", "-o", "/dev/null", f"http://{NAME}/"])
@@ -120,6 +128,7 @@ asyncio.run(main())"""
         row = [r for r in told["targets"] if r["target"] == f"{NAME}:80"][0]
         tap.same((row["given"], row["protocol"], row["way"], row["chain"], row["result"], row["count"]),
                  ("name", "tcp", "chain", "default", "ok", 1))
+        tap.holds(row["handshake_bytes_mean"] >= 25, "bytes of handshake")
 
     def into_a_file():
         path = f"{w.dir}/audit.log"
@@ -261,6 +270,7 @@ exec env -i PATH=$PATH sh -c 'exec curl -s -o /dev/null http://{NAME}/'"""
     yield "connections, refusals, bypass and names", everything
     yield "a connection that fails", failures
     yield "non-blocking connections", non_blocking
+    yield "bytes of handshake", bytes_of_handshake
     yield "names that are asked here", asked_here
     yield "as JSON", as_json
     yield "into the log file", into_a_file
