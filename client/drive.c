@@ -19,6 +19,7 @@
 #include "client/session.h"
 #include "client/sys.h"
 #include "proto/err.h"
+#include "proto/hint.h"
 
 enum {
     PEEK = 4096,
@@ -562,7 +563,7 @@ void drive_report(const struct drive *d, int result)
     if (audit_is_on())
         audit(d, result);
     if (result < 0) {
-        explain(d, result, PLAN_FAILURES, "");
+        explain(d, result, PLAN_FAILURES, vd_hint(&d->chain, result));
         return;
     }
     if (!say_wants(PLAN_CONNECTIONS))

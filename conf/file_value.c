@@ -98,8 +98,8 @@ static int unknown_proxy(struct vd_conf_file *f, const struct vd_conf_word *word
             vd_out_text(&out, ", ");
         }
     char *masked = vd_conf_masked(word->text);
-    vd_conf_wrong(&error, "unknown proxy `%s`; allowed: %sor a URL such as socks5h://HOST:PORT",
-                  masked ? masked : "", vd_out_string(&out));
+    vd_conf_wrong(&error, "unknown proxy `%s`; allowed: %s%sa URL such as socks5h://HOST:PORT",
+                  masked ? masked : "", vd_out_string(&out), out.len > 0 ? "or " : "");
     free(masked);
     return vd_conf_file_wrong(f, word->line, error);
 }

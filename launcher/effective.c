@@ -65,7 +65,8 @@ static void read_file(struct effective *e, const struct options *o)
     if (!e->path)
         return;
     if (vd_conf_client_read(&e->conf, e->path, &error, &warning) < 0)
-        say_die(EXIT_OWN, "%s", error ? error : "out of memory");
+        say_die(EXIT_OWN, "%s%s", error ? error : "out of memory",
+                access(e->path, R_OK) < 0 ? "; give another configuration with -f" : "");
     if (warning)
         say_warning("%s", warning);
     free(warning);
@@ -217,8 +218,12 @@ static void choose_chain(struct effective *e, const struct options *o)
     if (o->chain || e->conf.chain_count > 0)
         die_of_chain(e, e->chain);
     if (!add_all_proxy(&e->conf))
-        say_die(EXIT_OWN, "no proxy is given; give one with -x socks5h://HOST:PORT, in "
-                          "~/.config/viaduct/viaduct.conf or in ALL_PROXY");
+        say_die(EXIT_OWN,
+                "no proxy is given; give one with -x socks5h://HOST:PORT, in "
+                "~/.config/viaduct/viaduct.conf or in ALL_PROXY%s",
+                one_of("http_proxy", "https_proxy") ? "; http_proxy and https_proxy do not count: "
+                                                      "they are for HTTP alone"
+                                                    : "");
 }
 
 /* --- what this version serves ---------------------------------------------------------------- */

@@ -361,7 +361,8 @@ static char **read_long(struct options *o, char **argv)
     if (option->argument && !value && !may_lack(option))
         value = *++argv;
     if (option->argument && !value && !may_lack(option))
-        say_die(EXIT_OWN, "--%s: %s is missing", option->name, option->argument);
+        say_die(EXIT_OWN, "--%s: %s is missing; `viaduct -h` shows how it is given", option->name,
+                option->argument);
     option->set(o, value);
     return argv + 1;
 }
@@ -378,7 +379,8 @@ static char **read_short(struct options *o, char **argv)
         if (option->argument) {
             char *value = at[1] ? at + 1 : *++argv;
             if (!value)
-                say_die(EXIT_OWN, "-%c: %s is missing", option->letter, option->argument);
+                say_die(EXIT_OWN, "-%c: %s is missing; `viaduct -h` shows how it is given",
+                        option->letter, option->argument);
             option->set(o, value);
             break;
         }

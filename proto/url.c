@@ -193,7 +193,8 @@ static int read_place(struct vd_hop *hop, struct text place, uint16_t port,
     int r;
 
     if (colon && !bracketed && memchr(colon + 1, ':', place.len - (size_t)(colon + 1 - place.at)))
-        return refuse(why, "host", "an IPv6 address stands in brackets");
+        return refuse(why, "host",
+                      "an IPv6 address in brackets, as in socks5h://[2001:db8::1]:1080");
     if (memchr(place.at, '%', place.len))
         return refuse(why, "host", "a name or an address, without percent-encoding or scope");
     r = vd_endpoint_read(&hop->at, place.at, place.len, port);

@@ -8,7 +8,7 @@
     "[mixed://]HOST:PORT, socks://HOST:PORT, http://HOST:PORT, https://HOST:PORT, "                \
     "redirect://HOST:PORT, tproxy://HOST:PORT, forward://HOST:PORT, unix:/PATH in place of "       \
     "HOST:PORT"
-#define URLS " or a URL such as socks5h://HOST:PORT"
+#define URLS " a URL such as socks5h://HOST:PORT"
 
 const struct conf_row conf_client_rows[] = {
     /* the text itself */

@@ -140,7 +140,7 @@ def cases(w):
         got = w.via(["--log", log, *chain(url)], ["curl", "-sS", f"http://{NAME}/"])
         with open(log, encoding="utf-8") as file:
             line = file.read()
-        words = told.hop(1, 1, url, "cannot be reached: Connection refused")
+        words = told.hop(1, 1, url, "cannot be reached: Connection refused; try whether the proxy runs, and its port")
         tap.holds(re.fullmatch(rf"viaduct: curl\[\d+\]: {NAME}:80: {words}\n", line), line)
         tap.holds(b"viaduct: " not in got.err, "the standard error is the program's alone")
 

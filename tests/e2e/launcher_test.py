@@ -45,7 +45,7 @@ OPTIONS = [  # arguments behind which `touch marker` stands, and the error
     (["-x", "http://h"] * 17, "-x: too many hops; allowed: up to 16"),
     (HOP + ["-c", "other"], "-x and -c both name a chain; allowed: one of them"),
     (["-c", "other"], "-c other: no configuration was found that could have this chain"),
-    (HOP + ["-f", "nowhere"], "nowhere: No such file or directory"),
+    (HOP + ["-f", "nowhere"], "nowhere: No such file or directory; give another configuration with -f"),
     (HOP + ["-n", "2"], "-n: it has no meaning in mode `strict`; allowed: with random, round_robin, "
                         "failover"),
     (HOP + ["-m", "dynamic", "-n", "1"], "-n: it has no meaning in mode `dynamic`; allowed: with "
@@ -88,7 +88,7 @@ def option_cases(desk):
             marker = desk.path("marker")
             command = ["--", "touch", marker]
             if line is None:  # the option swallows what comes next
-                desk.refused(args, OWN, "-x: URL is missing")
+                desk.refused(args, OWN, "-x: URL is missing; `viaduct -h` shows how it is given")
             elif line.endswith(".*"):
                 got = desk.run(*args, *command, env={"RES_OPTIONS": "attempts:1 timeout:1"})
                 holds(got.stderr.decode().startswith("viaduct: " + line[:-2]), got.stderr)
@@ -108,7 +108,7 @@ def test_no_command(desk):
     desk.refused(HOP, OWN, want)
     desk.refused(HOP + ["--"], OWN, want)
     desk.refused(HOP + [""], NOT_FOUND, "``: command not found")
-    desk.refused(["--proxy"], OWN, "--proxy: URL is missing")
+    desk.refused(["--proxy"], OWN, "--proxy: URL is missing; `viaduct -h` shows how it is given")
 
 
 def test_help(desk):
@@ -189,7 +189,7 @@ def test_search_order(desk):
         same(port("-f", named, XDG_CONFIG_HOME=xdg, VIADUCT_CONF=other), "4", "-f")
         same(port("--config=named.conf"), "4", "--config")
         env = {"VIADUCT_CONF": "/nowhere"}
-        desk.refused(["true"], OWN, "/nowhere: No such file or directory", env=env)
+        desk.refused(["true"], OWN, "/nowhere: No such file or directory; give another configuration with -f", env=env)
     finally:
         shutil.rmtree(desk.path("home/.config"))
 
@@ -202,10 +202,10 @@ def test_unreadable_configuration(desk):
             os.chmod(desk.path("home/.config/viaduct"), 0o700)
             os.chmod(path, 0o600)
             os.chown(path, 0, 0)
-            want = path + ": Permission denied"
+            want = path + ": Permission denied; give another configuration with -f"
             desk.refused(["true"], OWN, want, user=NOBODY)
         else:
-            desk.refused(["true"], OWN, path + ": Permission denied")
+            desk.refused(["true"], OWN, path + ": Permission denied; give another configuration with -f")
     finally:
         shutil.rmtree(desk.path("home/.config"))
 

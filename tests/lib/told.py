@@ -44,6 +44,11 @@ def hop(position, count, url, words):
     return rf"hop {position} of {count} \({shown(url)}\) {words}"
 
 
+def without_hint(line):
+    """What to try stands behind what failed; tests/e2e/mistakes_test.py is about that."""
+    return re.sub("; try .*", "", line)
+
+
 def connect(w, options, host, port, how="blocking"):
     """(errno's name, seconds, the line without its beginning) of a failing connect(); exactly one
     line must have been said."""
@@ -56,7 +61,7 @@ def connect(w, options, host, port, how="blocking"):
     tap.same(len(lines), 1, "lines on the standard error")
     beginning = f"viaduct: python3[{pid}]: {host}:{port}: "
     tap.holds(lines[0].startswith(beginning), f"the line begins with {beginning!r}: {lines[0]!r}")
-    return name, float(seconds), lines[0][len(beginning) :]
+    return name, float(seconds), without_hint(lines[0][len(beginning) :])
 
 
 def expect(w, options, target, number, words, how="blocking", within=(0, 5)):
