@@ -5,72 +5,47 @@
  *         ──all have answered──> the relays are known: UP ──a connection ends──> gone
  *         ──one fails──────────> all are closed: failed
  *
- * Until it is UP datagrams are held, one behind the other, and sent in order then; what does not
- * fit is dropped. Nothing comes by the control connections any more: that they stand is what the
- * association lives by.
+ * A way is a choice of hops of an upstream. Where one fails and others can stand in, all is made
+ * anew by another way: hops are asked for nothing but to be one, so who fails is to blame himself.
+ * Modes that pick hops do not pick those that carry no datagrams; the others take what stands in
+ * the chain, and skip none for that. While there is another way, one may take half of the time that
+ * is left.
  *
- * The relay of the first hop is spoken to by one connected socket, so that the kernel lets nobody
- * else in, from the address that the control connection has: hops look at that. It tells too when
- * nobody listens at the relay's address any more, which is as good as a connection's end.
- *
- *     client ──data──> | to R2 | ... | to the target | data ──> R1 ──> R2 ──> ... ──> target
- *
- * The headers for the relays (`prefix`) are the same for all datagrams.
+ * Once it is UP nothing comes by the control connections any more: that they stand is what the
+ * association lives by. Its datagrams are the matter of associate_relay.c.
  */
-#include "daemon/associate_chain.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
+#include "daemon/associate_state.h"
 #include "proto/err.h"
-#include "proto/udp.h"
 
-struct control {
-    struct loop_io io;
-    struct associate_chain *chain;
-    struct vd_ip own, bound; /* the hop's address, as far as it is known; its relay's */
-    uint16_t port;
-};
+enum { WAYS_MAX = 2 * VD_HOPS_MAX };
 
-struct associate_chain {
-    struct associate *a;
-    struct associate_chain_events events;
-    const struct dialer *by;
-    struct upstream *via;
-    struct vd_path path; /* the hops, for all of it */
-    uint8_t count, answered;
-    bool starting, up;
-    int err;            /* while starting */
-    struct dial *dials; /* `count`, until all have answered; NULL afterwards */
-    struct vd_endpoint anywhere[VD_HOPS_MAX]; /* what the requests say of where we send from */
-    struct control control[VD_HOPS_MAX];
-    struct net_addr out, peer; /* of the first control connection */
-    struct loop_io relay;
-    struct vd_endpoint *relays; /* behind the first */
-    uint8_t prefix[BATCH_HEAD - VD_UDP_HEADER_MAX];
-    size_t prefix_len;
-    struct associate_held held;
-    struct loop_task end;
-    size_t said_len;
-    char said[DIAL_SAID_MAX];
-};
+static int set_out(struct associate_chain *c, int err);
 
 /* --- the end --- */
 
-static void close_all(struct associate_chain *c)
+static void close_way(struct associate_chain *c)
 {
+    loop_timer_stop(c->a->loop, &c->limit);
     for (unsigned i = 0; c->dials && i < c->count; i++)
         dial_stop(&c->dials[i]);
     free(c->dials);
     c->dials = NULL;
     for (unsigned i = 0; i < c->count; i++)
         loop_close(c->a->loop, &c->control[i].io);
-    loop_close(c->a->loop, &c->relay);
+    associate_relay_close(c);
+    c->answered = 0;
+}
+
+static void close_all(struct associate_chain *c)
+{
+    close_way(c);
     loop_task_stop(c->a->loop, &c->end);
     associate_drop_held(&c->held);
     c->up = false;
@@ -81,15 +56,19 @@ void associate_chain_free(struct associate_chain *c)
     if (!c)
         return;
     close_all(c);
-    free(c->relays);
     free(c);
 }
 
-/* The last thing its caller does, but while starting. */
-static void fail(struct associate_chain *c, int err)
+/* The hop at `position` did. The last thing its caller does, but while starting. */
+static void fail(struct associate_chain *c, unsigned position, int err)
 {
     c->err = err;
+    c->failed = (uint8_t)position;
     if (c->starting)
+        return;
+    close_way(c);
+    err = set_out(c, err);
+    if (err == VD_OK)
         return;
     close_all(c);
     c->events.ready(c->a, err);
@@ -102,8 +81,7 @@ static void on_end(struct loop_task *task)
     c->events.gone(c->a);
 }
 
-/* Not at once: somebody may be in the middle of a batch. */
-static void end_soon(struct associate_chain *c)
+void associate_chain_end_soon(struct associate_chain *c)
 {
     if (c->up)
         loop_later(c->a->loop, &c->end);
@@ -111,7 +89,7 @@ static void end_soon(struct associate_chain *c)
 
 /* --- what cannot be ------------------------------------------------------------------------- */
 
-static void say_of_hop(struct associate_chain *c, unsigned position, const char *what)
+void associate_chain_say(struct associate_chain *c, unsigned position, const char *what)
 {
     struct vd_out out = vd_out_over(c->said, sizeof c->said);
     vd_out_text(&out, "hop ");
@@ -125,162 +103,34 @@ static void say_of_hop(struct associate_chain *c, unsigned position, const char 
     c->said_len = out.len;
 }
 
-/* VD_OK, or why its relay cannot be used. */
-static int judge(struct associate_chain *c, unsigned position)
+/* Each hop has to know UDP ASSOCIATE, and the first one has to have an address at all. */
+/* Whether its hops stand in for each other. */
+static bool is_picking(const struct upstream *up)
 {
-    const struct control *k = &c->control[position];
-    const char *why = NULL;
-    if (k->bound.family == VD_NO_IP)
-        why = "gives a name for the address of its relay, which is not followed";
-    else if (k->port == 0)
-        why = "gives no port for its relay";
-    else if (!vd_udp_may_relay(&k->bound, k->own.family ? vd_ip_class(&k->own) : VD_CLASS_GLOBAL))
-        why = "wants datagrams sent to an address that no relay has";
-    if (why)
-        say_of_hop(c, position, why);
-    return why ? VD_ERR_FAILED : VD_OK;
+    enum vd_mode mode = up->conf->chain.mode;
+    return mode != VD_MODE_STRICT && mode != VD_MODE_DYNAMIC;
 }
 
-static bool knows_datagrams(const struct vd_hop *hop)
+static bool is_socks5(const struct vd_hop *hop)
 {
     return hop->scheme == VD_SOCKS5 || hop->scheme == VD_SOCKS5H;
 }
 
-static bool is_fit(const struct vd_hop *hop)
-{
-    return knows_datagrams(hop) && hop->unix_len == 0;
-}
-
-/* Each hop has to know UDP ASSOCIATE, and the first one has to have an address at all. */
 static int check_hops(struct associate_chain *c)
 {
     for (unsigned i = 0; i < c->count; i++) {
         const struct vd_hop *hop = vd_path_hop(&c->path, i);
-        if (is_fit(hop))
+        bool knows = is_socks5(hop);
+        if (knows && hop->unix_len == 0)
             continue;
-        say_of_hop(c, i,
-                   knows_datagrams(hop) ? "has no address for datagrams" : "carries no datagrams");
+        associate_chain_say(c, i, knows ? "has no address for datagrams" : "carries no datagrams");
+        c->failed = (uint8_t)i;
         return VD_ERR_COMMAND;
     }
     return VD_OK;
 }
 
-/* --- datagrams --- */
-
-struct held {
-    struct vd_endpoint target;
-    uint32_t len;
-};
-
-static void send_on(struct associate_chain *c, const struct vd_endpoint *target,
-                    const uint8_t *data, size_t len)
-{
-    uint8_t head[BATCH_HEAD];
-    struct vd_out out = vd_out_over(head, sizeof head);
-    vd_out_bytes(&out, c->prefix, c->prefix_len);
-    vd_udp_write(&out, target);
-    batch_add(c->a->batch, c->relay.fd, &c->a->up,
-              &(struct batch_out){.head = head, .head_len = out.len, .data = data, .len = len});
-}
-
-void associate_chain_send(struct associate_chain *c, const struct vd_endpoint *target,
-                          const uint8_t *data, size_t len)
-{
-    struct held head = {.target = *target, .len = (uint32_t)len};
-    if (c->up && c->a->up.refused)
-        end_soon(c);
-    if (c->up)
-        send_on(c, target, data, len);
-    else if (!c->dials || !associate_hold(&c->held, &head, sizeof head, data, len))
-        c->a->dropped++;
-}
-
-static void send_held(struct associate_chain *c)
-{
-    struct held head;
-    for (size_t at = 0; at < c->held.len; at += sizeof head + head.len) {
-        memcpy(&head, c->held.bytes + at, sizeof head);
-        send_on(c, &head.target, c->held.bytes + at + sizeof head, head.len);
-    }
-    batch_flush(c->a->batch);
-    associate_drop_held(&c->held);
-}
-
-static void take_from_relay(struct associate_chain *c, const struct batch_in *in)
-{
-    struct vd_endpoint from;
-    size_t payload;
-    if (vd_udp_unwrap(in->data, in->len, c->relays, c->count - 1u, &from, &payload) == VD_OK)
-        associate_give(c->a, &from, in->data + payload, in->len - payload);
-    else
-        c->a->dropped++;
-}
-
-static void on_relay(struct loop_io *io, uint32_t events)
-{
-    struct associate_chain *c = loop_owner(io, struct associate_chain, relay);
-    errno = 0;
-    unsigned n = batch_receive(c->a->batch, io->fd);
-    (void)events;
-    if (n == 0 && errno == ECONNREFUSED)
-        end_soon(c);
-    for (unsigned i = 0; i < n; i++) {
-        struct batch_in in = batch_get(c->a->batch, i);
-        take_from_relay(c, &in);
-    }
-    batch_flush(c->a->batch);
-}
-
 /* --- all have answered --- */
-
-/* Where the socket sends. VD_OK, or why not. */
-static int open_relay(struct associate_chain *c)
-{
-    struct control *k = &c->control[0];
-    struct net_addr to, at = {.any.sa_family = AF_UNSPEC};
-    bool own = vd_ip_class(&k->bound) == VD_CLASS_UNSPECIFIED;
-    struct vd_ip relay = own ? k->own : k->bound, from = net_addr_ip(&c->out);
-    if (relay.family == VD_IPV6)
-        relay.scope = k->own.scope;
-    net_addr_set(&to, &relay, k->port);
-    if (relay.family == from.family)
-        net_addr_set(&at, &from, 0);
-    if (associate_socket(c->a, &c->relay, to.any.sa_family, &at, true) != 0 ||
-        connect(c->relay.fd, &to.any, net_addr_len(&to)) != 0)
-        return net_err(errno);
-    return VD_OK;
-}
-
-/* What the relay before it is told: the hop's own address as configured, or that of the reply. */
-static struct vd_endpoint next_relay(const struct associate_chain *c, unsigned position)
-{
-    const struct vd_hop *hop = vd_path_hop(&c->path, position);
-    const struct control *k = &c->control[position];
-    struct vd_endpoint relay = hop->at;
-    if (vd_ip_class(&k->bound) != VD_CLASS_UNSPECIFIED)
-        vd_endpoint_set_ip(&relay, &k->bound, 0);
-    else if (!vd_hop_takes_names(vd_path_hop(&c->path, position - 1)) &&
-             vd_endpoint_is_name(&relay))
-        vd_endpoint_set_ip(&relay, &hop->addrs[0], 0);
-    relay.port = k->port;
-    return relay;
-}
-
-static int put_relays(struct associate_chain *c)
-{
-    struct vd_out prefix = vd_out_over(c->prefix, sizeof c->prefix);
-    c->relays = calloc(c->count, sizeof *c->relays);
-    if (!c->relays)
-        return VD_ERR_BUSY;
-    for (unsigned i = 1; i < c->count; i++) {
-        c->relays[i - 1] = next_relay(c, i);
-        vd_udp_write(&prefix, &c->relays[i - 1]);
-    }
-    c->prefix_len = prefix.len;
-    if (!prefix.ok)
-        say_of_hop(c, c->count - 1u, "is too far: the headers of a datagram would be too long");
-    return prefix.ok ? VD_OK : VD_ERR_FAILED;
-}
 
 /* What comes means nothing. */
 static bool has_ended(const struct associate_chain *c, int fd)
@@ -296,26 +146,22 @@ static void look_at_controls(struct associate_chain *c)
 {
     for (unsigned i = 0; i < c->count; i++)
         if (has_ended(c, c->control[i].io.fd))
-            end_soon(c);
+            associate_chain_end_soon(c);
 }
 
 static void come_up(struct associate_chain *c)
 {
-    int err = VD_OK;
-    for (unsigned i = 0; i < c->count && err == VD_OK; i++)
-        err = judge(c, i);
-    if (err == VD_OK)
-        err = put_relays(c);
-    if (err == VD_OK)
-        err = open_relay(c);
+    unsigned failed = 0;
+    int err = associate_relay_open(c, &failed);
     if (err != VD_OK) {
-        fail(c, err);
+        fail(c, failed, err);
         return;
     }
+    loop_timer_stop(c->a->loop, &c->limit);
     free(c->dials);
     c->dials = NULL;
     c->up = true;
-    send_held(c);
+    associate_relay_begin(c);
     look_at_controls(c);
     c->events.ready(c->a, VD_OK);
 }
@@ -330,11 +176,11 @@ static void on_control(struct loop_io *io, uint32_t events)
     if (!has_ended(c, io->fd))
         return;
     if (c->up) {
-        end_soon(c);
+        associate_chain_end_soon(c);
         return;
     }
-    say_of_hop(c, (unsigned)(k - c->control), "ends the association before it stands");
-    fail(c, VD_ERR_CLOSED);
+    associate_chain_say(c, (unsigned)(k - c->control), "ends the association before it stands");
+    fail(c, (unsigned)(k - c->control), VD_ERR_CLOSED);
 }
 
 static unsigned position_of(const struct associate_chain *c, const struct dial *dial)
@@ -363,15 +209,20 @@ static void keep_alive(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
 }
 
+static void keep_said(struct associate_chain *c, const struct dial *dial)
+{
+    memcpy(c->said, dial->said, dial->said_len);
+    c->said_len = dial->said_len;
+}
+
 static void on_dialed(struct dial *dial, int err)
 {
     struct associate_chain *c = dial->context;
     unsigned position = position_of(c, dial);
     struct control *k = &c->control[position];
     if (err != VD_OK) {
-        memcpy(c->said, dial->said, dial->said_len);
-        c->said_len = dial->said_len;
-        fail(c, err);
+        keep_said(c, dial);
+        fail(c, dial->chain.at, err);
         return;
     }
     k->own = own_address(c, position, dial);
@@ -433,13 +284,103 @@ static void dial_all(struct associate_chain *c)
     c->starting = false;
 }
 
-/* Where hops stand in for each other those that carry no datagrams are left out, as bits. */
-static uint16_t unfit_hops(const struct vd_conf_chain *chain)
+/* --- the choice of a way --- */
+
+/* Hops that are not picked where others can be. */
+static uint16_t unfit_hops(const struct upstream *up)
 {
-    unsigned unfit = 0;
-    for (unsigned i = 0; i < chain->hop_count && chain->mode >= VD_MODE_RANDOM; i++)
-        unfit |= is_fit(&chain->hops[i]) ? 0 : 1u << i;
-    return (uint16_t)unfit;
+    const struct vd_conf_chain *chain = &up->conf->chain;
+    uint16_t unfit = 0;
+    for (unsigned i = 0; is_picking(up) && i < chain->hop_count; i++)
+        if (!is_socks5(&chain->hops[i]) || chain->hops[i].unix_len > 0)
+            unfit |= (uint16_t)(1u << i);
+    return unfit;
+}
+
+static bool is_left_here(const struct associate_chain *c, uint16_t avoid)
+{
+    return c->via->conf->chain.mode != VD_MODE_STRICT &&
+           upstream_has_others(c->via, avoid | unfit_hops(c->via));
+}
+
+/* The next upstream on which something is alive; NULL: none. */
+static struct upstream *next_upstream(const struct associate_chain *c)
+{
+    struct upstream *next = c->via->fallback;
+    while (next && !upstream_has_others(next, 0))
+        next = next->fallback;
+    return next;
+}
+
+static void choose(struct associate_chain *c, struct upstream *via)
+{
+    if (c->via != via)
+        c->avoid = 0;
+    c->via = via;
+    upstream_path(via, c->avoid | unfit_hops(via), &c->path);
+    c->count = c->path.count;
+    for (unsigned i = 0; i < c->count; i++)
+        c->control[i].io.fd = -1;
+}
+
+/* Whether there is another way than the one that failed; it is chosen then. */
+static bool choose_other(struct associate_chain *c)
+{
+    unsigned hop = c->path.order[c->failed];
+    bool down = upstream_is_hop_down(c->via, hop);
+    if (++c->ways > WAYS_MAX || (!down && !is_picking(c->via)))
+        return false;
+    c->avoid |= (uint16_t)(1u << hop);
+    struct upstream *next = down ? next_upstream(c) : NULL;
+    next = is_left_here(c, c->avoid) ? c->via : next;
+    if (next)
+        choose(c, next);
+    return next;
+}
+
+/* The way has taken its part of the time: the first hop that has not answered is to blame. */
+static void on_limit(struct loop_timer *timer)
+{
+    struct associate_chain *c = loop_owner(timer, struct associate_chain, limit);
+    unsigned late = 0;
+    while (late + 1u < c->count && c->control[late].io.fd >= 0)
+        late++;
+    dial_timed_out(&c->dials[late]);
+    keep_said(c, &c->dials[late]);
+    upstream_failed(c->via, c->path.order[c->dials[late].chain.at], -VD_ERR_SILENT);
+    fail(c, c->dials[late].chain.at, VD_ERR_SILENT);
+}
+
+static void limit_way(struct associate_chain *c)
+{
+    uint16_t avoid = (uint16_t)(c->avoid | 1u << c->path.order[0]);
+    int64_t left = c->until_ms - c->a->loop->now_ms;
+    if (left > 1 && c->ways < WAYS_MAX && (is_left_here(c, avoid) || next_upstream(c)))
+        loop_timer_in(c->a->loop, &c->limit, left / 2);
+}
+
+/* By the way that was chosen. VD_OK, or why not. */
+static int try_way(struct associate_chain *c)
+{
+    c->err = check_hops(c);
+    if (c->err != VD_OK)
+        return c->err;
+    c->dials = calloc(c->count, sizeof *c->dials);
+    if (!c->dials)
+        return VD_ERR_BUSY;
+    limit_way(c);
+    dial_all(c);
+    if (c->err != VD_OK)
+        close_way(c);
+    return c->err;
+}
+
+/* By other ways, after one has failed with `err` (not VD_OK). */
+static int set_out(struct associate_chain *c, int err)
+{
+    while (err != VD_OK && choose_other(c))
+        err = try_way(c);
+    return err;
 }
 
 int associate_chain_start(struct associate *a, const struct dialer *by, struct upstream *via,
@@ -452,23 +393,15 @@ int associate_chain_start(struct associate *a, const struct dialer *by, struct u
     *c = (struct associate_chain){.a = a,
                                   .events = *events,
                                   .by = by,
-                                  .via = via,
-                                  .relay = {.fd = -1, .ready = on_relay},
+                                  .relay.fd = -1,
+                                  .limit.fire = on_limit,
+                                  .until_ms = a->loop->now_ms + by->limit_ms,
                                   .end.run = on_end};
-    upstream_path(via, unfit_hops(&via->conf->chain), &c->path);
-    c->count = c->path.count;
-    for (unsigned i = 0; i < c->count; i++)
-        c->control[i].io.fd = -1;
-    int err = check_hops(c);
+    choose(c, via);
+    int err = set_out(c, try_way(c));
     if (err != VD_OK)
-        return err;
-    c->dials = calloc(c->count, sizeof *c->dials);
-    if (!c->dials)
-        return VD_ERR_BUSY;
-    dial_all(c);
-    if (c->err != VD_OK)
         close_all(c);
-    return c->err;
+    return err;
 }
 
 /* --- what is asked --- */
@@ -477,12 +410,10 @@ int associate_chain_late(struct associate_chain *c)
 {
     int err = VD_ERR_SILENT;
     for (unsigned i = 0; c->dials && i < c->count; i++) {
-        struct dial *dial = &c->dials[i];
         if (c->control[i].io.fd >= 0)
             continue;
-        err = dial_timed_out(dial);
-        memcpy(c->said, dial->said, dial->said_len);
-        c->said_len = dial->said_len;
+        err = dial_timed_out(&c->dials[i]);
+        keep_said(c, &c->dials[i]);
         break;
     }
     close_all(c);
@@ -507,7 +438,8 @@ void associate_chain_ends(const struct associate_chain *c, struct net_addr *out,
     *peer = c->peer;
 }
 
-const struct vd_path *associate_chain_path(const struct associate_chain *c)
+const struct vd_path *associate_chain_path(const struct associate_chain *c, struct upstream **via)
 {
+    *via = c->via;
     return &c->path;
 }

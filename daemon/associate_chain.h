@@ -13,6 +13,8 @@
 
 struct associate_chain;
 
+enum { ASSOCIATE_CHAIN_TIMERS = 1 }; /* beside those of its dials */
+
 struct associate_chain_events {
     /* It stands, or does not: VD_OK, or a reason (positive) for the client. Once, never from inside
      * associate_chain_start. */
@@ -23,9 +25,9 @@ struct associate_chain_events {
     void (*introduce)(struct associate *a, struct dial *dial);
 };
 
-/* Sets out for a->chain, over hops of `via`, by which datagrams go from now on; until it stands
- * they are held. VD_OK, or a reason (positive): then all that a->chain does any more is to say why.
- * `by` and its hops outlive it. */
+/* Sets out for a->chain, over hops of `via` or of its fallbacks, by which datagrams go from now on;
+ * until it stands they are held. VD_OK, or a reason (positive): then all that a->chain does any
+ * more is to say why. `by` and its hops outlive it. */
 int associate_chain_start(struct associate *a, const struct dialer *by, struct upstream *via,
                           const struct associate_chain_events *events);
 /* The time is over before it stood: what to tell the client. */
@@ -37,8 +39,8 @@ bool associate_chain_takes_names(const struct associate_chain *c);
 /* The local address towards the first hop, and that hop's: for the log. */
 void associate_chain_ends(const struct associate_chain *c, struct net_addr *out,
                           struct net_addr *peer);
-/* The hops that it goes over. */
-const struct vd_path *associate_chain_path(const struct associate_chain *c);
+/* The hops that it goes over, and the upstream that they are of. */
+const struct vd_path *associate_chain_path(const struct associate_chain *c, struct upstream **via);
 void associate_chain_free(struct associate_chain *c);
 
 /* For associate.c: sends on, or holds. */

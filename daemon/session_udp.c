@@ -8,8 +8,7 @@
  *
  * A session that came by tproxy.c has no connection, and no limits but those of time and room.
  *
- * By a chain the request waits in SESSION_DIAL until all hops have answered; if one of them does
- * not by its own fault, and others can stand in, all begins again over those. When one of them goes
+ * By a chain the request waits in SESSION_DIAL until all hops have answered; when one of them goes
  * later the session ends, as the client's association is no more.
  */
 #include <errno.h>
@@ -23,9 +22,17 @@
 
 /* An association has up to two more descriptors than a tunnel, and by a chain one for each hop and
  * one more. */
-enum { SESSIONS_PER_ASSOCIATION = 4, READS_PER_TURN = 4, UDP_WAYS = VD_HOPS_MAX };
+enum { SESSIONS_PER_ASSOCIATION = 4, READS_PER_TURN = 4 };
 
 /* --- who may send where --- */
+
+/* An association has one upstream: what a rule sends by another one does not go by this. */
+static bool is_for_upstream(const struct session *s, const struct access_query *q)
+{
+    const struct worker *w = s->worker;
+    return w->upstreams.count == 0 || w->conf->access_count == 0 ||
+           upstreams_by_rule(&w->upstreams, access_rule(w->access, q)) == s->via;
+}
 
 static bool may_send(struct associate *a, const struct vd_endpoint *target, const struct vd_ip *ip)
 {
@@ -36,7 +43,7 @@ static bool may_send(struct associate *a, const struct vd_endpoint *target, cons
                              .user_len = s->user_len,
                              .command = VD_ASSOCIATE,
                              .target = target};
-    if (s->caught && !tproxy_may_take(s->worker, ip))
+    if ((s->caught && !tproxy_may_take(s->worker, ip)) || !is_for_upstream(s, &q))
         return false;
     if (ip)
         return access_address(access, &q, ip);
@@ -136,38 +143,21 @@ static void reply(struct session *s)
 
 /* --- the chain --- */
 
-static int start_chain(struct session *s);
-
-/* Whether a hop of the way that failed is known to be down by now, and others can stand in. */
-static bool is_another_way(const struct session *s)
+static void take_way(struct session *s, bool stands)
 {
-    const struct upstream *next = upstream_in_use(s->via);
-    bool broken = false;
-    for (unsigned i = 0; i < s->way.count; i++)
-        broken |= upstream_is_hop_down(s->way.upstream, s->way.order[i]);
-    return broken && (next != s->way.upstream || upstream_has_others(next, 0));
-}
-
-/* What is held so far is lost, as datagrams may be. */
-static bool goes_elsewhere(struct session *s)
-{
-    if (s->tries++ >= UDP_WAYS || !is_another_way(s))
-        return false;
-    associate_chain_free(s->udp->chain);
-    s->udp->chain = NULL;
-    int err = start_chain(s);
-    if (err != VD_OK)
-        refuse(s, err);
-    return true;
+    struct upstream *via;
+    const struct vd_path *path = associate_chain_path(s->udp->chain, &via);
+    session_take_way(s, via, path, stands);
 }
 
 static void on_ready(struct associate *a, int err)
 {
     struct session *s = a->owner;
+    take_way(s, err == VD_OK);
     associate_chain_ends(a->chain, &s->out, &s->peer);
     if (err == VD_OK)
         reply(s);
-    else if (!goes_elsewhere(s))
+    else
         refuse(s, err);
 }
 
@@ -184,28 +174,25 @@ static void introduce(struct associate *a, struct dial *dial)
 static int start_chain(struct session *s)
 {
     static const struct associate_chain_events events = {on_ready, on_gone, introduce};
-    struct upstream *via = upstream_in_use(s->via);
-    int err = associate_chain_start(s->udp, &s->worker->dialer, via, &events);
-    if (s->udp->chain)
-        session_take_way(s, via, associate_chain_path(s->udp->chain), err == VD_OK);
-    return err;
-}
-
-static int prepare_chain(struct session *s)
-{
     struct worker *w = s->worker;
-    s->udp_timers = (uint8_t)(upstreams_most_hops(&w->upstreams) * DIAL_TIMERS);
+    s->udp_timers =
+        (uint8_t)(upstreams_most_hops(&w->upstreams) * DIAL_TIMERS + ASSOCIATE_CHAIN_TIMERS);
     w->more_timers += s->udp_timers;
     if (session_reserve_timers(w) != 0)
         return VD_ERR_BUSY;
     s->state = SESSION_DIAL;
     loop_timer_in(session_loop(s), &s->timer, w->conf->connect_ms);
-    return VD_OK;
+    struct upstream *via = upstream_in_use(s->via);
+    int err = associate_chain_start(s->udp, &w->dialer, via, &events);
+    if (s->udp->chain)
+        take_way(s, false);
+    return err;
 }
 
 int udp_late(struct session *s)
 {
     int err = associate_chain_late(s->udp->chain);
+    take_way(s, false);
     keep_said(s);
     udp_stop(s);
     return err;
@@ -223,11 +210,7 @@ void udp_start(struct session *s)
     }
     int err = open_association(s, &local);
     if (err == VD_OK && chained)
-        err = prepare_chain(s);
-    if (err == VD_OK && chained)
         err = start_chain(s);
-    if (err != VD_OK && s->udp && s->udp->chain && goes_elsewhere(s))
-        return;
     if (err != VD_OK)
         refuse(s, err);
     else if (!chained)
