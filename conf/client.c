@@ -18,6 +18,7 @@ static cfg_opt_t options[] = {VD_CONF_TITLED("proxy", vd_conf_proxy_options),
                               VD_CONF_WORD("listen"),
                               VD_CONF_WORD("timeout"),
                               VD_CONF_WORD("isolate"),
+                              VD_CONF_WORDS("nameservers"),
                               CFG_END()};
 
 /* Of enum vd_conf_action; a rule with a chain needs no word for it. */
@@ -137,6 +138,7 @@ static int read_options(struct vd_conf_client *c, struct vd_conf_file *f)
     if (vd_conf_file_patterns(f, f->root, "bypass", &c->bypass, &c->bypass_count) < 0 ||
         vd_conf_file_choice(f, f->root, "dns", vd_conf_dns_modes, &dns) < 0 ||
         vd_conf_file_choice(f, f->root, "udp", vd_conf_udp_modes, &udp) < 0 ||
+        vd_conf_file_servers(f, c->nameservers, &c->nameserver_count) < 0 ||
         vd_conf_file_choice(f, f->root, "isolate", vd_conf_switches, &isolate) < 0 ||
         vd_conf_file_seconds(f, f->root, "timeout", &c->timeout_ms) < 0)
         return -1;

@@ -38,6 +38,8 @@ struct vd_conf_rule {
     enum vd_conf_listening listen; /* unsaid: as the file says */
 };
 
+enum { VD_NAMESERVERS_MAX = 8 };
+
 struct vd_conf_client {
     struct vd_conf_chain *chains;
     size_t chain_count;
@@ -50,7 +52,10 @@ struct vd_conf_client {
     enum vd_conf_udp udp;
     enum vd_conf_listening listen; /* never unsaid */
     uint32_t timeout_ms;           /* 0: not said */
-    bool isolate;                  /* SOCKS5 hops without a login get a random one */
+    /* With VD_DNS_CHAIN: addresses, in place of resolv.conf's. */
+    struct vd_endpoint nameservers[VD_NAMESERVERS_MAX];
+    size_t nameserver_count;
+    bool isolate; /* SOCKS5 hops without a login get a random one */
 };
 
 /* Reads `path`. 0, or -1 with *error (the caller frees it). *warning (freed by the caller, may be

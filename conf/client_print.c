@@ -91,6 +91,19 @@ static void print_rule(FILE *to, const struct vd_conf_rule *rule)
     fputs("}\n", to);
 }
 
+static void print_servers(FILE *to, const struct vd_endpoint *servers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char text[VD_ENDPOINT_TEXT];
+        struct vd_out out = vd_out_over(text, sizeof text);
+
+        vd_endpoint_print(&out, &servers[i]);
+        fputs(i ? ", " : "nameservers = {", to);
+        print_quoted(to, vd_out_string(&out));
+    }
+    fputs(count ? "}\n" : "", to);
+}
+
 void vd_conf_client_print(FILE *to, const struct vd_conf_client *c)
 {
     for (size_t i = 0; i < c->chain_count; i++)
@@ -103,6 +116,7 @@ void vd_conf_client_print(FILE *to, const struct vd_conf_client *c)
     }
     fprintf(to, "dns = \"%s\"\nudp = \"%s\"\nlisten = \"%s\"\n", vd_conf_dns_modes[c->dns],
             vd_conf_udp_modes[c->udp], vd_conf_listen_modes[c->listen - VD_LISTEN_AUTO]);
+    print_servers(to, c->nameservers, c->nameserver_count);
     if (c->isolate)
         fputs("isolate = true\n", to);
     if (c->timeout_ms) {

@@ -38,6 +38,9 @@ static cfg_opt_t options[] = {VD_CONF_TITLED("listen", listen_options),
                               VD_CONF_WORD("users"),
                               VD_CONF_WORDS("logins"),
                               VD_CONF_WORD("explain"),
+                              VD_CONF_WORD("dns"),
+                              VD_CONF_WORD("resolver"),
+                              VD_CONF_WORDS("nameservers"),
                               VD_CONF_WORD("workers"),
                               VD_CONF_WORD("sessions"),
                               VD_CONF_WORD("handshakes"),
@@ -47,7 +50,7 @@ static cfg_opt_t options[] = {VD_CONF_TITLED("listen", listen_options),
                               VD_CONF_WORD("user"),
                               CFG_END()};
 
-static const char *const later[] = {"resolver", "admin", "dns", NULL};
+static const char *const later[] = {"admin", NULL};
 
 void vd_conf_daemon_init(struct vd_conf_daemon *c)
 {
@@ -370,6 +373,21 @@ static int read_logins(struct vd_conf_daemon *c, struct vd_conf_file *f)
     return 0;
 }
 
+static int read_names(struct vd_conf_daemon *c, struct vd_conf_file *f)
+{
+    static const char *const resolvers[] = {"cares", "system", NULL};
+    static const char *const modes[] = {"auto", "chain", NULL};
+    int system = c->resolver_system, chain = c->dns_chain;
+
+    if (vd_conf_file_choice(f, f->root, "resolver", resolvers, &system) < 0 ||
+        vd_conf_file_choice(f, f->root, "dns", modes, &chain) < 0 ||
+        vd_conf_file_servers(f, c->nameservers, &c->nameserver_count) < 0)
+        return -1;
+    c->resolver_system = system;
+    c->dns_chain = chain;
+    return 0;
+}
+
 static int read_user(struct vd_conf_daemon *c, struct vd_conf_file *f)
 {
     const struct vd_conf_word *user = vd_conf_file_get(f->root, "user", 0);
@@ -390,7 +408,8 @@ static int read_options(struct vd_conf_daemon *c, struct vd_conf_file *f)
 {
     int format = c->log_json, filter = (int)c->udp_filter, explain = c->explain;
 
-    if (read_users_file(c, f) < 0 || read_logins(c, f) < 0 || read_user(c, f) < 0 ||
+    if (read_users_file(c, f) < 0 || read_logins(c, f) < 0 || read_names(c, f) < 0 ||
+        read_user(c, f) < 0 ||
         vd_conf_file_choice(f, f->root, "explain", vd_conf_switches, &explain) < 0 ||
         vd_conf_file_number(f, f->root, "workers", 1, 1024, &c->workers) < 0 ||
         vd_conf_file_number(f, f->root, "sessions", 1, 10000000, &c->sessions_max) < 0 ||

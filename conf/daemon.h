@@ -119,6 +119,11 @@ struct vd_conf_daemon {
     size_t limit_count;
     struct vd_conf_upstream *upstreams;
     size_t upstream_count;
+    bool dns_chain;       /* names are asked for through the upstream, also where its last hop
+                             would take them */
+    bool resolver_system; /* NSS, else c-ares */
+    struct vd_endpoint nameservers[VD_NAMESERVERS_MAX]; /* addresses, in place of resolv.conf's */
+    size_t nameserver_count;
     bool log_json;
     bool explain; /* a refusal of SOCKS5 says in words what an upstream said */
     enum vd_udp_filter udp_filter;

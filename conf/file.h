@@ -70,6 +70,9 @@ int vd_conf_file_chain(struct vd_conf_file *f, const struct vd_conf_section *sec
 /* Reads a list of patterns; *patterns is the caller's to free, also after an error. */
 int vd_conf_file_patterns(struct vd_conf_file *f, cfg_t *section, const char *name,
                           struct vd_pattern **patterns, size_t *count);
+/* Reads the list "nameservers" of the file: addresses, with port 53 unless another one is said;
+ * `servers` has VD_NAMESERVERS_MAX places. */
+int vd_conf_file_servers(struct vd_conf_file *f, struct vd_endpoint *servers, size_t *count);
 /* Reads an option if it is there; 0 also if it is not. */
 int vd_conf_file_choice(struct vd_conf_file *f, cfg_t *section, const char *name,
                         const char *const *words, int *index);

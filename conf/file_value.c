@@ -76,6 +76,30 @@ int vd_conf_file_patterns(struct vd_conf_file *f, cfg_t *section, const char *na
     return 0;
 }
 
+int vd_conf_file_servers(struct vd_conf_file *f, struct vd_endpoint *servers, size_t *count)
+{
+    enum { DNS_PORT = 53 };
+    unsigned size = cfg_size(f->root, "nameservers");
+    char *error = NULL;
+
+    for (*count = 0; *count < size; ++*count) {
+        const struct vd_conf_word *word =
+            vd_conf_file_get(f->root, "nameservers", (unsigned)*count);
+        struct vd_endpoint *at = &servers[*count];
+
+        if (*count < VD_NAMESERVERS_MAX &&
+            vd_endpoint_read(at, word->text, strlen(word->text), DNS_PORT) >= 0 &&
+            !vd_endpoint_is_name(at))
+            continue;
+        vd_conf_wrong(&error,
+                      "bad name server `%s`; allowed: ADDRESS, ADDRESS:PORT (IPv6 with a "
+                      "port in brackets), up to %d",
+                      word->text, VD_NAMESERVERS_MAX);
+        return vd_conf_file_wrong(f, word->line, error);
+    }
+    return 0;
+}
+
 /* --- hops ------------------------------------------------------------------------------------ */
 
 static cfg_t *find_proxy(struct vd_conf_file *f, const char *title)

@@ -66,7 +66,26 @@ int dial_timed_out(struct dial *d)
     return d->err;
 }
 
-/* --- the target of a way whose last hop takes addresses only --- */
+/* --- the target of a way that is to get an address --- */
+
+/* The chain may be why. */
+static void lookup_failed(struct dial *d, int err)
+{
+    const char *said = resolve_said(&d->wait, &d->said_len);
+    if (said) {
+        memcpy(d->said, said, d->said_len);
+        d->said_err = (uint8_t)err;
+        err = dial_chain_for_client(d, err);
+    } else {
+        d->said_len = 0;
+    }
+    dial_finish(d, err);
+}
+
+static struct resolver *resolver_of_targets(const struct dial *d)
+{
+    return d->via->names ? d->via->names : d->by->resolver;
+}
 
 /* socks4 has no IPv6: IPv4 is the safer choice of two. */
 static void target_on(struct dial *d)
@@ -77,7 +96,7 @@ static void target_on(struct dial *d)
     if (!v4.here || (!v4.count && !v6.here))
         return;
     if (a->count == 0) {
-        dial_finish(d, v4.err == VD_ERR_TTL ? VD_ERR_TTL : v6.err);
+        lookup_failed(d, v4.err == VD_ERR_TTL ? VD_ERR_TTL : v6.err);
         return;
     }
     if (!d->may_reach(d, &a->ips[0])) {
@@ -167,7 +186,7 @@ void dial_lookup(struct dial *d)
 {
     const struct vd_endpoint *target = d->target;
     d->phase = DIAL_TARGET;
-    if (resolve_start(d->by->resolver, &d->wait, target->name, target->name_len) != 0)
+    if (resolve_start(resolver_of_targets(d), &d->wait, target->name, target->name_len) != 0)
         dial_finish(d, VD_ERR_BUSY);
     else
         target_on(d);

@@ -31,7 +31,7 @@ extern const uint32_t dial_events;
 /* One per worker. */
 struct dialer {
     struct loop *loop;
-    struct resolver *resolver;
+    struct resolver *resolver; /* of this machine: for hops, and for targets without an upstream */
     struct tls_pool *tls;
     const struct tls_contexts *contexts; /* of hops that speak https */
     uint32_t limit_ms;                   /* how long the owners of dials wait */

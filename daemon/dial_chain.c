@@ -29,7 +29,7 @@ enum { WAYS_MAX = 2 * VD_HOPS_MAX, DOUBTS_MAX = 2 };
 /* What a hop says about itself, or about us, is not the client's fault: not its login, not its
  * request. What it says about the target is passed on, and so is that it has no such command where
  * that is not the one that every hop has. */
-static int for_client(const struct dial *d, int err)
+int dial_chain_for_client(const struct dial *d, int err)
 {
     switch ((enum vd_err)(err < 0 ? -err : err)) {
     case VD_ERR_COMMAND:
@@ -89,7 +89,7 @@ static int explain(struct dial *d, int err)
     dial_tls_explain(d, &out, err);
     d->said_len = out.len;
     d->said_err = (uint8_t)(err < 0 ? -err : err);
-    return for_client(d, err);
+    return dial_chain_for_client(d, err);
 }
 
 /* --- another way --- */
@@ -272,7 +272,7 @@ void dial_chain_set_out(struct dial *d)
 static bool is_final(const struct dial *d)
 {
     return !vd_endpoint_is_name(d->target) ||
-           vd_hop_takes_names(vd_path_hop(&d->chosen, d->chosen.count - 1u));
+           (!d->via->names && vd_hop_takes_names(vd_path_hop(&d->chosen, d->chosen.count - 1u)));
 }
 
 static void choose(struct dial *d)

@@ -65,6 +65,8 @@ void dial_chain_next(struct dial *d);
 void dial_chain_silent(struct dial *d);
 /* Nobody reached the first hop, or the like: `err` below 0. */
 void dial_chain_failed(struct dial *d, int err);
+/* Which reason a client is told for one (of either sign) that its chain gave. */
+int dial_chain_for_client(const struct dial *d, int err);
 /* The owner's time is over: the reason for the client; d->said says why. */
 int dial_chain_late(struct dial *d);
 

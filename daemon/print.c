@@ -231,6 +231,22 @@ static void print_upstream(FILE *to, const struct vd_conf_upstream *up)
     fputs(" }    # passwords are not shown\n", to);
 }
 
+static void print_resolver(FILE *to, const struct vd_conf_daemon *c)
+{
+    char text[VD_ENDPOINT_TEXT];
+    fprintf(to, "resolver = \"%s\"\n", c->resolver_system ? "system" : "cares");
+    fprintf(to, "dns = \"%s\"\n", c->dns_chain ? "chain" : "auto");
+    for (size_t i = 0; i < c->nameserver_count; i++) {
+        struct vd_out out = vd_out_over(text, sizeof text);
+        vd_endpoint_print(&out, &c->nameservers[i]);
+        fputs(i > 0 ? ", " : "nameservers = {", to);
+        quoted(to, text, out.len);
+    }
+    fputs(c->nameserver_count > 0 ? "}\n" : "", to);
+    if (c->explain)
+        fputs("explain = true\n", to);
+}
+
 int print_config(FILE *to, const struct vd_conf_daemon *c)
 {
     for (size_t i = 0; i < c->listen_count; i++)
@@ -260,6 +276,7 @@ int print_config(FILE *to, const struct vd_conf_daemon *c)
     }
     if (c->mark > 0)
         fprintf(to, "mark = %u\n", c->mark);
+    print_resolver(to, c);
     fprintf(to, "udp_filter = \"%s\"\n", filters[c->udp_filter]);
     fprintf(to, "log_format = \"%s\"\n", c->log_json ? "json" : "text");
     return fflush(to) == 0 && !ferror(to) ? 0 : -1;

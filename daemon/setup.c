@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "daemon/confine.h"
+#include "daemon/resolve.h"
 #include "proto/chain.h"
 #include "proto/err.h"
 
@@ -158,12 +159,24 @@ static int check_mark(uint32_t mark, char **error)
     return result;
 }
 
+static int check_names(const struct vd_conf_daemon *conf, char **error)
+{
+    if (conf->dns_chain && conf->upstream_count == 0)
+        *error = strdup("dns = \"chain\": there is no upstream; allowed: with one");
+    else if (conf->nameserver_count > 0 && conf->resolver_system && !conf->dns_chain)
+        *error = strdup("nameservers: the system is asked, which has its own; allowed: with "
+                        "resolver = \"cares\" or dns = \"chain\"");
+    else
+        return resolve_check(conf, error);
+    return -1;
+}
+
 int setup_check(struct options *o, const struct listen_set *given, struct listen_set *set,
                 char **error)
 {
     if (listen_use_given(given, &o->conf, error) != 0 || options_complete(o, error) != 0 ||
         confine_check(&o->conf, error) != 0 || check_upstreams(&o->conf, error) != 0 ||
-        read_contexts(o, error) != 0)
+        check_names(&o->conf, error) != 0 || read_contexts(o, error) != 0)
         return -1;
     return listen_plan(set, &o->conf, o->conf.workers, error);
 }

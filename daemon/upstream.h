@@ -17,12 +17,16 @@
 
 enum { UPSTREAM_DEAD_MS = 30 * 1000 };
 
+struct resolver;
+
 struct upstream {
     const struct vd_conf_upstream *conf;
     struct upstream *fallback; /* NULL: none */
     const struct loop *loop;   /* its clock */
     uint32_t number;           /* tells chains apart, by what they consist of; never 0 */
     struct shared_hop *hops[VD_HOPS_MAX];
+    struct resolver *names; /* its targets' names are asked for through it; NULL: as the last hop
+                               takes them. The worker's. */
 };
 
 /* One per worker. */

@@ -122,6 +122,12 @@ static void give_memory_back(struct worker *w)
     malloc_trim(0);
 }
 
+static void leave_name_servers(struct worker *w)
+{
+    for (size_t i = 0; i < w->upstreams.count; i++)
+        resolve_leave(w->upstreams.at[i].names);
+}
+
 static void after_batch(struct loop *loop)
 {
     struct worker *w = loop_owner(loop, struct worker, loop);
@@ -130,6 +136,8 @@ static void after_batch(struct loop *loop)
         w->session_peak = w->session_count;
     if (w->session_count == 0)
         give_memory_back(w);
+    if (w->draining && w->session_count == 0)
+        leave_name_servers(w);
     if (w->draining && w->session_count == 0 && w->tls.count == 0)
         loop->stop = true;
     log_flush();
@@ -191,7 +199,35 @@ static int start_listeners(struct worker *w, const struct listen_set *set, int s
     return 0;
 }
 
-/* The login helper is forked before there is anything of a client's that it could inherit. */
+/* That of the machine, and where names are asked for through upstreams one for each of these. */
+static int start_resolvers(struct worker *w)
+{
+    const struct vd_conf_daemon *conf = w->conf;
+    struct resolve_setup straight = {.system = conf->resolver_system}, chain = {0};
+    struct resolve_setup *asks = conf->dns_chain ? &chain : &straight;
+    asks->servers = conf->nameservers;
+    asks->server_count = conf->nameserver_count;
+    chain.through = &w->dialer;
+    w->more_timers += RESOLVE_TIMERS;
+    w->dialer.resolver = resolve_new(&w->loop, &straight);
+    for (size_t i = 0; i < w->upstreams.count && conf->dns_chain; i++) {
+        chain.via = &w->upstreams.at[i];
+        chain.via->names = resolve_new(&w->loop, &chain);
+        if (!chain.via->names)
+            return -1;
+        w->more_timers += RESOLVE_TIMERS;
+    }
+    return w->dialer.resolver ? 0 : -1;
+}
+
+static void stop_resolvers(struct worker *w)
+{
+    for (size_t i = 0; i < w->upstreams.count; i++)
+        resolve_free(w->upstreams.at[i].names);
+    resolve_free(w->dialer.resolver);
+}
+
+/* Helpers are forked before there is anything of a client's that it could inherit. */
 static int start(struct worker *w, const struct listen_set *set, int slot)
 {
     const struct vd_conf_daemon *conf = w->conf;
@@ -205,16 +241,14 @@ static int start(struct worker *w, const struct listen_set *set, int slot)
     w->access = access_new(conf);
     w->login = login_new(&w->loop, conf->users, conf->user_count);
     w->dialer = (struct dialer){.loop = &w->loop,
-                                .resolver = resolve_new(&w->loop),
                                 .tls = &w->tls,
                                 .contexts = w->contexts,
                                 .limit_ms = conf->connect_ms,
                                 .mark = conf->mark,
                                 .scratch = w->pool.buffer,
                                 .scratch_len = RELAY_BUFFER};
-    if (!w->access || !w->login || !w->dialer.resolver ||
-        upstreams_start(&w->upstreams, conf, w->shared, &w->loop) != 0 ||
-        !(w->checks = upstream_checks_new(w)))
+    if (!w->access || !w->login || upstreams_start(&w->upstreams, conf, w->shared, &w->loop) != 0 ||
+        start_resolvers(w) != 0 || !(w->checks = upstream_checks_new(w)))
         return -1;
     return start_listeners(w, set, slot);
 }
@@ -226,8 +260,8 @@ static void stop(struct worker *w)
     for (size_t i = 0; i < w->listener_count; i++)
         listener_free(&w->listeners[i]);
     upstream_checks_free(w->checks);
+    stop_resolvers(w);
     upstreams_free(&w->upstreams);
-    resolve_free(w->dialer.resolver);
     login_free(w->login);
     access_free(w->access);
     tls_pool_free(&w->tls);

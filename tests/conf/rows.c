@@ -51,14 +51,14 @@ const struct conf_row conf_client_rows[] = {
 
     /* names of options and sections */
     {"# one\nprxy a { }\n", "x.conf:2: unknown option `prxy`; allowed: proxy, chain, rule, bypass, "
-                            "dns, udp, listen, timeout, isolate"},
+                            "dns, udp, listen, timeout, isolate, nameservers"},
     {"proxy a {\n  url = \"http://h\"\n  user = \"x\"\n}",
      "x.conf:3: unknown option `user`; allowed: url, timeout, addresses"},
     {"chain a { hop = \"http://h\" }", "x.conf:1: unknown option `hop`; allowed: hops, mode, pick"},
     {"rule a { matches = \"x\" }",
      "x.conf:1: unknown option `matches`; allowed: match, chain, action, listen"},
     {"chain|hops = \"http://h\"", "x.conf:1: unknown option `chain`; allowed: proxy, chain, rule, "
-                                  "bypass, dns, udp, listen, timeout, isolate"},
+                                  "bypass, dns, udp, listen, timeout, isolate, nameservers"},
     {"dns = \"remote\"\n''", "x.conf:2: unexpected empty text; allowed: the name of an option"},
     {"dns = \"remote\"\ndns = \"local\"", "x.conf:2: `dns` is given twice"},
     {"bypass = {\"a\"}\n\nbypass = {\"b\", \"c\"}", "x.conf:3: `bypass` is given twice"},
@@ -289,16 +289,26 @@ const struct conf_row conf_daemon_rows[] = {
      "x.conf:2: unknown proxy_protocol `v3`; allowed: none, v1, v2"},
     {"admin = \"127.0.0.1:9180\"",
      "x.conf:1: `admin` is not served by this version; allowed: listen, proxy, allow, deny, "
-     "limit, upstream, timeouts, users, logins, explain, workers, sessions, handshakes, "
+     "limit, upstream, timeouts, users, logins, explain, dns, resolver, nameservers, workers, "
+     "sessions, handshakes, "
      "log_format, udp_filter, "
      "mark, user"},
-    {"resolver = \"system\"",
-     "x.conf:1: `resolver` is not served by this version; allowed: listen, proxy, allow, deny, "
-     "limit, upstream, timeouts, users, logins, explain, workers, sessions, handshakes, "
-     "log_format, udp_filter, "
-     "mark, user"},
+    {"resolver = \"system\" dns = \"chain\"", NULL},
+    {"resolver = \"cares\" dns = auto nameservers = {\"9.9.9.9\", \"[fd00::1]:5353\", \"fd00::1\"}",
+     NULL},
+    {"resolver = \"nss\"", "x.conf:1: unknown resolver `nss`; allowed: cares, system"},
+    {"dns = \"remote\"", "x.conf:1: unknown dns `remote`; allowed: auto, chain"},
+    {"nameservers = {\"9.9.9.9\",\n\"dns.test\"}",
+     "x.conf:2: bad name server `dns.test`; allowed: ADDRESS, "
+     "ADDRESS:PORT (IPv6 with a port in brackets), up to 8"},
+    {"nameservers = \"9.9.9.9:0\"", "x.conf:1: bad name server `9.9.9.9:0`; allowed: ADDRESS, "
+                                    "ADDRESS:PORT (IPv6 with a port in brackets), up to 8"},
+    {"nameservers = {1.1.1.1,1.1.1.1,1.1.1.1,1.1.1.1,1.1.1.1,1.1.1.1,1.1.1.1,1.1.1.1,1.1.1.2}",
+     "x.conf:1: bad name server `1.1.1.2`; allowed: ADDRESS, "
+     "ADDRESS:PORT (IPv6 with a port in brackets), up to 8"},
     {"lisen a { }", "x.conf:1: unknown option `lisen`; allowed: listen, proxy, allow, deny, "
-                    "limit, upstream, timeouts, users, logins, explain, workers, sessions, "
+                    "limit, upstream, timeouts, users, logins, explain, dns, resolver, "
+                    "nameservers, workers, sessions, "
                     "handshakes, log_format, "
                     "udp_filter, mark, user"},
 

@@ -16,7 +16,7 @@ static const char whole[] =
     "rule two { match = \"10.0.0.0/8\" action = \"direct\" listen = \"direct\" }\n"
     "rule three { match = \"2001:db8::/32\" action = \"refuse\" }\n"
     "bypass = {\"::1\", \"localhost\"} dns = \"local\" udp = \"direct\" timeout = 0.25\n"
-    "listen = \"chain\" isolate = true\n";
+    "listen = \"chain\" isolate = true nameservers = {\"9.9.9.9\", \"[fd00::1]:54\"}\n";
 
 static struct vd_conf_client read_client(const char *text)
 {
@@ -59,6 +59,7 @@ static void test_client(void)
     }
     EXPECT(c.dns == VD_DNS_LOCAL && c.udp == VD_UDP_DIRECT && c.timeout_ms == 250);
     EXPECT(c.listen == VD_LISTEN_CHAIN && c.isolate);
+    EXPECT(c.nameserver_count == 2 && c.nameservers[0].port == 53 && c.nameservers[1].port == 54);
     EXPECT(vd_conf_client_chain(&c, "default") == c.chains && !vd_conf_client_chain(&c, "x"));
     vd_conf_client_free(&c);
     tap_end("what a configuration means");
@@ -107,7 +108,7 @@ static void test_print(void)
     EXPECT(c.chain_count == 2 && c.chains[1].hops[0].no_probe);
     EXPECT(c.chain_count == 2 && !strcmp(c.chains[1].title, "a \"b\" \\ ${c}"));
     EXPECT(c.timeout_ms == 250 && c.udp == VD_UDP_DIRECT && c.rule_count == 3);
-    EXPECT(c.listen == VD_LISTEN_CHAIN && c.isolate);
+    EXPECT(c.listen == VD_LISTEN_CHAIN && c.isolate && c.nameserver_count == 2);
     EXPECT(c.rule_count == 3 && c.rules[1].listen == VD_LISTEN_DIRECT);
     vd_conf_client_free(&c);
     free(first);
