@@ -226,7 +226,7 @@ static void choose_chain(struct effective *e, const struct options *o)
                                                     : "");
 }
 
-/* --- what this version serves ---------------------------------------------------------------- */
+/* --- what a chain cannot do ------------------------------------------------------------------ */
 
 /* `proxy` promises that datagrams go through the chain; `auto` sees. */
 static void refuse_without_udp(const struct effective *e)
@@ -246,17 +246,6 @@ static void refuse_without_udp(const struct effective *e)
                 "does; allowed: auto, deny, direct",
                 i + 1, chain->title, vd_out_string(&out));
     }
-}
-
-static void refuse_unserved(const struct effective *e)
-{
-    const struct vd_conf_client *c = &e->conf;
-
-    if (c->dns == VD_DNS_CHAIN)
-        say_die(EXIT_OWN, "DNS mode `chain` (DNS over TCP through the chain) is not served by this "
-                          "version; allowed: remote, local");
-    if (c->udp == VD_UDP_PROXY)
-        refuse_without_udp(e);
 }
 
 /* -m and -n are for the chain in use. */
@@ -304,7 +293,8 @@ void effective_make(struct effective *e, const struct options *o)
         e->conf.timeout_ms = TIMEOUT_MS;
     if (o->isolate)
         isolate(e);
-    refuse_unserved(e);
+    if (e->conf.udp == VD_UDP_PROXY)
+        refuse_without_udp(e);
     if (e->conf.listen == VD_LISTEN_UNSAID)
         e->conf.listen = VD_LISTEN_AUTO;
 }

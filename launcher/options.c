@@ -247,7 +247,8 @@ static const struct option {
      "dead ones; random, round_robin, failover: -n of them",
      set_mode},
     {'n', "pick", "N", "how many hops the last three modes take (default 1)", set_pick},
-    {'d', "dns", "MODE", "remote or local; default: what the last hop's scheme says", set_dns},
+    {'d', "dns", "MODE", "remote, local or chain (by TCP through the chain);\n"
+     "default: what the last hop's scheme says", set_dns},
     {'b', "bypass", "RULE",
      "direct for an address, CIDR, host or *.suffix, each with\n"
      "optional :port; `none` clears the default (loopback)",
@@ -313,8 +314,8 @@ static void show_help(struct options *o, char *value)
     for (int i = 0; i < TABLE_LEN; i++)
         print_option(&table[i]);
     puts("\nA proxy's URL: scheme://[user[:password]@]host[:port][?timeout=SECONDS]\n"
-         "Schemes: socks4 and socks5 (names are resolved here), socks4a, socks5h and http (names\n"
-         "are resolved by the proxy).\n"
+         "Schemes: socks4 and socks5 (names are resolved here), socks4a, socks5h, http and\n"
+         "https (names are resolved by the proxy).\n"
          "Configuration: $VIADUCT_CONF, $XDG_CONFIG_HOME/viaduct/viaduct.conf,\n"
          "/etc/viaduct/viaduct.conf. Without any chain, ALL_PROXY is used.\n"
          "Exit status: the command's own; 125 an error of viaduct, 126 the command cannot be run,\n"

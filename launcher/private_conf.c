@@ -1,13 +1,17 @@
 /*
  * The configuration of a private viaductd, as viaductd.conf(5) has it.
  */
+#include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conf/value.h"
 #include "launcher/private_state.h"
+#include "launcher/say.h"
 #include "proto/bytes.h"
 
 enum { LIVES_S = 86400 }; /* tunnels without data: as long as can be said */
@@ -85,8 +89,26 @@ static void print_addresses(FILE *to, const struct vd_hop *hop)
     putc('}', to);
 }
 
-static void print_hop(FILE *to, const struct vd_hop *hop, size_t number)
+/* The daemon has another working directory. */
+static void make_absolute(struct vd_hop *hop)
 {
+    char dir[PATH_MAX], path[PATH_MAX + VD_CA_MAX + 2];
+
+    if (!hop->ca[0] || hop->ca[0] == '/')
+        return;
+    if (!getcwd(dir, sizeof dir))
+        say_die(EXIT_OWN, "ca=%s: the working directory: %s", hop->ca, strerror(errno));
+    if (snprintf(path, sizeof path, "%s/%s", dir, hop->ca) > VD_CA_MAX)
+        say_die(EXIT_OWN, "ca=%s: too long; allowed: an absolute path of up to %d bytes", hop->ca,
+                VD_CA_MAX);
+    memcpy(hop->ca, path, strlen(path) + 1);
+}
+
+static void print_hop(FILE *to, const struct vd_hop *given, size_t number)
+{
+    struct vd_hop copy = *given, *hop = &copy;
+
+    make_absolute(hop);
     fprintf(to, "proxy h%zu { url = \"%s://", number, vd_scheme_name((enum vd_scheme)hop->scheme));
     print_login(to, hop);
     print_place(to, hop);
@@ -107,6 +129,19 @@ static void print_upstream(FILE *to, const struct vd_conf_chain *chain, size_t c
     fputs(" }\n", to);
 }
 
+static void print_names(FILE *to, const struct vd_conf_client *conf)
+{
+    fputs("dns = \"chain\"\n", to);
+    for (size_t i = 0; i < conf->nameserver_count; i++) {
+        char text[VD_ENDPOINT_TEXT];
+        struct vd_out out = vd_out_over(text, sizeof text);
+
+        vd_endpoint_print(&out, &conf->nameservers[i]);
+        fprintf(to, "%s\"%s\"", i ? ", " : "nameservers = {", vd_out_string(&out));
+    }
+    fputs(conf->nameserver_count ? "}\n" : "", to);
+}
+
 char *private_conf(const struct vd_conf_chain *chain, const struct vd_hop *hops, size_t count,
                    const struct vd_conf_client *conf, const char *login)
 {
@@ -123,5 +158,7 @@ char *private_conf(const struct vd_conf_chain *chain, const struct vd_hop *hops,
     for (size_t i = 0; i < count; i++)
         print_hop(to, &hops[i], i + 1);
     print_upstream(to, chain, count);
+    if (conf->dns == VD_DNS_CHAIN)
+        print_names(to, conf);
     return fclose(to) == 0 ? text : NULL;
 }

@@ -5,7 +5,7 @@ _viaduct_value()
 {
     case $1 in
         -m | --mode) COMPREPLY=($(compgen -W 'strict dynamic random round_robin failover' -- "$2")) ;;
-        -d | --dns) COMPREPLY=($(compgen -W 'remote local' -- "$2")) ;;
+        -d | --dns) COMPREPLY=($(compgen -W 'remote local chain' -- "$2")) ;;
         --engine) COMPREPLY=($(compgen -W 'auto preload supervise' -- "$2")) ;;
         --udp) COMPREPLY=($(compgen -W 'auto proxy deny direct' -- "$2")) ;;
         --log-format) COMPREPLY=($(compgen -W 'text json' -- "$2")) ;;

@@ -38,7 +38,7 @@ complete -c viaduct -n __viaduct_options -s f -l config -r -F -d 'Configuration 
 complete -c viaduct -n __viaduct_options -s c -l chain -x -d 'A chain of the configuration'
 complete -c viaduct -n __viaduct_options -s m -l mode -x -a 'strict dynamic random round_robin failover' -d 'How the hops are used'
 complete -c viaduct -n __viaduct_options -s n -l pick -x -d 'How many hops'
-complete -c viaduct -n __viaduct_options -s d -l dns -x -a 'remote local' -d 'Who resolves names'
+complete -c viaduct -n __viaduct_options -s d -l dns -x -a 'remote local chain' -d 'Who resolves names'
 complete -c viaduct -n __viaduct_options -s b -l bypass -x -a none -d 'Direct for an address, network or name'
 complete -c viaduct -n __viaduct_options -l udp -x -a 'auto proxy deny direct' -d 'What becomes of datagrams'
 complete -c viaduct -n __viaduct_options -l engine -x -a 'auto preload supervise' -d 'How calls are intercepted'

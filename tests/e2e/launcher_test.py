@@ -55,8 +55,6 @@ OPTIONS = [  # arguments behind which `touch marker` stands, and the error
     (HOP + ["-m", "random", "-n", "x"], "-n: `x` is no number of hops; allowed: 1 to 16"),
     (HOP + ["-m", "fast"], "-m: unknown mode `fast`; allowed: strict, dynamic, random, "
                            "round_robin, failover"),
-    (HOP + ["-d", "chain"], "DNS mode `chain` (DNS over TCP through the chain) is not served by "
-                            "this version; allowed: remote, local"),
     (HOP + ["-d", "here"], "-d: unknown DNS mode `here`; allowed: auto, remote, local, chain"),
     (HOP + ["-x", "http://127.0.0.1:9", "--udp", "proxy"],
      "UDP mode `proxy`: hop 2 of chain `default` (http://127.0.0.1:9) does not carry UDP, only "
@@ -221,8 +219,6 @@ def test_configuration_error(desk):
 def test_unserved_in_configuration(desk):
     hop = 'hops = "http://10.0.0.1"'
     rows = [
-        (CHAIN_CONF + 'dns = "chain"', "DNS mode `chain` (DNS over TCP through the chain) is not "
-                                       "served by this version; allowed: remote, local"),
         (CHAIN_CONF + 'udp = "proxy"',
          "UDP mode `proxy`: hop 1 of chain `default` (http://10.0.0.1:8080) does not carry UDP, "
          "only SOCKS5 does; allowed: auto, deny, direct"),

@@ -12,12 +12,14 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from lib import netns, servers, tap, world
+from lib import hostile, netns, servers, tap, tls, world
+from lib.dns import Dns
 from lib.parts import copy_launcher
 from lib.servers import chain
 from lib.world import FAR, NEAR, ORIGIN, ORIGIN6, PYTHON, wait_until
 
 NAME = "v4.origin.test"
+SERVER = "10.2.0.54"  # a name server that only those at the far end can reach
 MANY = f"""
 import asyncio
 async def one(i):
@@ -86,10 +88,34 @@ def read(path):
 
 
 class Kind:
-    """A chain that needs a process: `urls`, whom app then speaks to, and how its first hops are shown."""
+    """A chain that needs a process: `urls` and other options, whom app then speaks to, and how its first
+    `span` hops are shown."""
 
-    def __init__(self, name, urls, spoken, shown):
-        self.name, self.urls, self.spoken, self.shown = name, urls, spoken, shown
+    def __init__(self, name, urls, spoken, shown, span=1, options=()):
+        self.name, self.urls, self.spoken, self.shown, self.span = name, urls, spoken, shown, span
+        self.options = [*chain(*urls), *options]
+        number = f"hops 1 to {span}" if span > 1 else "hop 1"
+        self.first = f"{number} of {len(urls)} ({shown})".encode()
+
+
+class Secure:
+    """Hops that speak TLS, on the proxy host, for alice, with certificates of each kind."""
+
+    def __init__(self, w):
+        self.ca = tls.Authority(w)
+        names = (NEAR, FAR, "gw.test")
+        other = tls.Authority(w, "another")
+        self.ports = {}
+        lines = []
+        for kind, cert in (("good", self.ca.sign(*names)), ("expired", self.ca.expired(*names)),
+                           ("wrong name", self.ca.sign("else.test")), ("untrusted", other.sign(*names))):
+            port = self.ports[kind] = w.port()
+            lines.append(f'listen l{port} {{ url = "https://0.0.0.0:{port}" cert = "{cert[0]}" key = "{cert[1]}" }}\n')
+        conf = "".join(lines) + 'logins = {"alice:s3 c%t"}\nallow all { to = {"0.0.0.0/0", "::/0", "*"} }\n'
+        w.serve("viaductd", "proxy", [w.viaductd, "-f", w.file("tls.conf", conf, 0o600)], self.ports["good"])
+
+    def url(self, host, kind="good", more=""):
+        return f"https://alice:s3%20c%25t@{host}:{self.ports[kind]}{more or '?ca=' + self.ca.path}"
 
 
 def kinds_of(w):
@@ -105,11 +131,30 @@ def kinds_of(w):
     yield Kind("unix, then a hop", [unix, plain.url()], [ours.at(first=True)], shown)
     six = ours.url(first=True, six=True)
     yield Kind("IPv6 only", [six], [ours.at(first=True, six=True)], six)
+    secure = Secure(w)
+    at = NEAR, secure.ports["good"]
+    w.hosts("app", f"{NEAR} gw.test\n")
+    https = Kind("https", [secure.url(NEAR)], [at], f"https://alice@{NEAR}:{at[1]}")
+    https.ports = secure.ports
+    yield https
+    yield Kind("https by name, then a hop", [secure.url("gw.test"), plain.url()], [at], f"https://alice@gw.test:{at[1]}")
+    front = ours.url(first=True)
+    behind = f"{front}, https://alice@{FAR}:{at[1]}"
+    yield Kind("a hop, then https", [front, secure.url(FAR)], [ours.at(first=True)], behind, 2)
+    yield Kind("a hop, then https, then a hop", [front, secure.url(FAR), plain.url()], [ours.at(first=True)], behind, 2)
+    yield Kind("other modes", [f"http://{NEAR}:9", secure.url(NEAR)], [at, (NEAR, 9)],
+               f"http://{NEAR}:9, https://alice@{NEAR}:{at[1]}", 2, ("-m", "failover"))
+    dns = w.file("dns.conf", f'dns = "chain"\nnameservers = {{"{SERVER}"}}\n')
+    for scheme in ("socks5", "socks4", "http"):
+        yield Kind(f"dns chain, {scheme}", [ours.url(scheme, first=True)], [ours.at(first=True)],
+                   ours.url(scheme, first=True), 1, ("-f", dns))
+    yield Kind("dns chain, two hops", [front, plain.url("socks5")], [ours.at(first=True)],
+               f"{front}, {plain.url('socks5')}", 2, ("-f", dns))
     yield Kind("IPv6 only, then two hops", [six, plain.url(), ours.url("http")], [ours.at(first=True, six=True)], six)
 
 
 def traffic(w, kind, web, sshd):
-    options = ["-q", *chain(*kind.urls)]
+    options = ["-q", *kind.options]
 
     def curl():
         w.forget()
@@ -135,22 +180,20 @@ def traffic(w, kind, web, sshd):
             tap.holds(target.rsplit(":", 1)[-1].encode() in got.out, f"{family}: {got.out}")
 
     def refused():
-        got = w.via(chain(*kind.urls), ["curl", "-sS", f"http://{NAME}:9/"])
+        got = w.via(kind.options, ["curl", "-sS", f"http://{NAME}:9/"])
         tap.same(got.code, 7, "curl's status")
-        count = len(kind.urls)
-        tap.holds(re.search(rb"viaduct: curl\[\d+\]: v4\.origin\.test:9: hop %d of %d \(.*\) says that the target "
-                            rb"refused the connection" % (count, count), got.err), got.err)
+        tap.holds(re.search(rb"viaduct: curl\[\d+\]: v4\.origin\.test:9: hop \d of %d \(.*\) says that the target "
+                            rb"refused the connection|SOCKS4 reply" % len(kind.urls), got.err), got.err)
         tap.holds(b"127.0.0.1:" not in got.err, "the private hop is named")
 
     def lines():
-        got = w.via(["-vv", *chain(*kind.urls)], ["curl", "-sS", f"http://{NAME}/"])
-        count = len(kind.urls)
-        shown = kind.shown.encode()
-        tap.holds(b"hop 1 of %d (%s) is up after" % (count, shown) in got.err, got.err)
-        tap.holds(b"connected through " + shown in got.err, got.err)
+        got = w.via(["-vv", *kind.options], ["curl", "-sS", f"http://{NAME}/"])
+        tap.holds(kind.first + b" is up after" in got.err, got.err)
+        tap.holds(b"connected through " + kind.shown.encode() in got.err, got.err)
         tap.holds(b"127.0.0.1:" not in got.err, "the private hop is named")
 
-    for case in (curl, ssh, many, both_families, refused, lines):
+    six = "socks4" not in kind.name
+    for case in (curl, ssh, many, *([both_families] if six else []), *([] if "mode" in kind.name else [refused]), lines):
         yield f"{kind.name}: {case.__name__.replace('_', ' ')}", case
     yield f"{kind.name}: nothing is left", none_left
 
@@ -393,13 +436,157 @@ def failures(w, kind):
         yield case.__name__.replace("_", " "), case
 
 
+class Overheard:
+    """What app sends to (address, port), byte by byte."""
+
+    def __init__(self, at):
+        self.at = socket.inet_aton(at[0]), at[1]
+        with netns.inside("app"):
+            self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+        self.sock.bind(("app0", 3))  # of all protocols: only so it hears what is sent
+        self.sock.setblocking(False)
+
+    def payloads(self):
+        found = []
+        while True:
+            try:
+                packet = self.sock.recv(65536)
+            except BlockingIOError:
+                return found
+            start = (packet[0] & 15) * 4
+            if packet[0] >> 4 == 4 and packet[9] == 6 and packet[16:20] == self.at[0] and packet[start + 2 : start + 4] == self.at[1].to_bytes(2, "big"):
+                payload = packet[start + (packet[start + 12] >> 4) * 4 : int.from_bytes(packet[2:4], "big")]
+                if payload:
+                    found.append(payload)
+
+
+def of_tls(w, kind, web):
+    """A hop that speaks TLS: what is seen of it, and what it may have wrong."""
+    url = kind.urls[0]
+    port = url.split(":")[-1].split("?")[0]
+
+    def told(options, want, code=7):
+        got = w.via(options, ["curl", "-sS", f"http://{NAME}/"])
+        tap.same(got.code, code, "curl's status")
+        tap.holds(want.encode() in got.err, got.err)
+
+    def nothing_in_the_open():
+        link = Overheard(kind.spoken[0])
+        got = w.via(["-q", *kind.options], ["curl", "-sS", f"http://{NAME}/"])
+        tap.same(got.out, web.page, "page")
+        seen = link.payloads()
+        tap.holds(seen and seen[0][:1] == b"\x16", f"no ClientHello: {seen[:1]}")
+        for word in (b"CONNECT", b"alice", b"origin", b"GET", b"Basic"):
+            tap.holds(word not in b"".join(seen), f"{word} in the open")
+
+    def unknown_authority():
+        told(["-x", url.split("?")[0]], f"hop 1 of 1 (https://alice@{NEAR}:{port}) has a certificate that cannot be trusted: ")
+
+    def verified_by_nobody():
+        got = w.via(["-q", "-x", url.split("?")[0] + "?verify=no"], ["curl", "-sS", f"http://{NAME}/"])
+        tap.same(got.out, web.page, "page")
+
+    def environment_names_the_authority():
+        got = w.via(["-q", "-x", url.split("?")[0]], ["curl", "-sS", f"http://{NAME}/"],
+                    env={"SSL_CERT_FILE": url.split("ca=")[1]})
+        tap.same(got.out, web.page, "page")
+
+    def relative_file():
+        path = url.split("ca=")[1]
+        got = w.via(["-q", "-x", url.split("?")[0] + "?ca=" + os.path.basename(path)], ["curl", "-sS", f"http://{NAME}/"],
+                    cwd=os.path.dirname(path))
+        tap.same(got.out, web.page, "page")
+
+    def no_such_file():
+        got = w.via(["-x", url.split("?")[0] + "?ca=/nowhere.pem"], ["true"])
+        tap.same(got.code, 125, "status")
+        tap.holds(b"its viaductd does not start: " in got.err and b"/nowhere.pem" in got.err, got.err)
+
+    def wrong_login():
+        told(["-x", url.replace("s3", "s4")], f"hop 1 of 1 (https://alice@{NEAR}:{port}) refused the login (HTTP 407)")
+
+    def not_tls():
+        with hostile.Scripted("proxy", NEAR, w.port(), lambda peer: peer.say(b"220 hello\r\n")) as server:
+            told(["-x", f"https://{NEAR}:{server.port}?verify=no"], f"hop 1 of 1 (https://{NEAR}:{server.port}) ")
+
+    def not_there():
+        told(["-x", f"https://{NEAR}:9"], f"hop 1 of 1 (https://{NEAR}:9) cannot be reached: Connection refused")
+
+    def no_udp():
+        script = ("import socket\ntry:\n    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                  f"    s.sendto(b'x', ('{ORIGIN}', 7))\nexcept OSError as e:\n    print(e.errno)\n")
+        got = w.via(kind.options, [PYTHON, "-c", script])
+        tap.same(got.out, b"13\n", "errno: EACCES")
+        tap.holds(b"UDP is refused: " + kind.first + b" does not carry UDP: only SOCKS5 does" in got.err, got.err)
+
+    for case in (nothing_in_the_open, unknown_authority, verified_by_nobody, environment_names_the_authority,
+                 relative_file, no_such_file, wrong_login, not_tls, not_there, no_udp):
+        yield f"TLS: {case.__name__.replace('_', ' ')}", case
+    for bad, why in (("expired", "certificate has expired"), ("wrong name", "IP address mismatch"),
+                     ("untrusted", "unable to get local issuer certificate")):
+        other = url.replace(f":{port}", f":{kind.ports[bad]}")
+        yield f"TLS: {bad}", lambda o=other, y=why: told(["-x", o], f"has a certificate that cannot be trusted: {y}")
+
+
+def of_names(w, kind, far):
+    """With names asked for through the chain."""
+
+    def known_there_only():
+        w.forget()
+        far.take()
+        got = w.via(["-q", *kind.options], ["curl", "-sS", "http://only.here.test/whoami"])
+        tap.holds(got.code == 0 and ORIGIN.encode() in got.out, got.out)
+        tap.same({(name, proto) for name, _, proto in far.take()}, {("only.here.test", "tcp")}, "asked at the far end")
+        tap.same(w.far_names.take(), [], "asked by the hop")
+        w.quiet(*kind.spoken)
+
+    def unknown():
+        got = w.via(kind.options, ["curl", "-sS", "http://nowhere.test/"])
+        tap.holds(got.code in (6, 7), f"curl's status: {got.code}")
+        tap.holds(b"nowhere.test:80: " + kind.first + b" says that the target's name is unknown" in got.err, got.err)
+
+    def server_gone():
+        conf = w.file("gone.conf", f'dns = "chain"\nnameservers = {{"{ORIGIN}:9"}}\n')
+        w.forget()
+        got = w.via(["-f", conf, *chain(*kind.urls)], ["curl", "-sS", f"http://{NAME}/"])
+        tap.same(got.code, 7, "curl's status")
+        tap.holds(kind.first in got.err, got.err)
+        w.quiet(*kind.spoken)
+
+    def of_this_machine():
+        """resolv.conf's server is this machine's: the far end would look for it at home."""
+        path = w.file("resolv.local", "nameserver 127.0.0.53\n")
+        got = w.run("app", ["sh", "-c", f"mount --bind {path} /etc/resolv.conf && exec \"$@\"", "-", w.viaduct, "-d", "chain",
+                            *chain(*kind.urls), "--", "true"])
+        tap.same(got.code, 125, "status")
+        tap.holds(b"its viaductd does not start: dns = \"chain\": /etc/resolv.conf names no server" in got.err, got.err)
+
+    def by_resolv_conf():
+        """app's own server, which the hop happens to reach, too."""
+        w.names.know("at.home.test", ORIGIN)
+        w.forget()
+        got = w.via(["-q", "-d", "chain", *chain(*kind.urls)], ["curl", "-sS", "http://at.home.test/whoami"])
+        tap.holds(got.code == 0 and ORIGIN.encode() in got.out, got.out)
+        tap.same({(name, proto) for name, _, proto in w.names.take()}, {("at.home.test", "tcp")}, "asked")
+        w.quiet(*kind.spoken)
+
+    for case in (known_there_only, unknown, server_gone, of_this_machine, by_resolv_conf):
+        yield f"names: {case.__name__.replace('_', ' ')}", case
+
+
 def cases(w):
     web, sshd = servers.Nginx(w), servers.Sshd(w)
+    subprocess.run(["ip", "-n", "origin", "addr", "add", f"{SERVER}/24", "dev", "org0"], check=True)
+    far = Dns("origin", SERVER)
+    far.know(NAME, ORIGIN)
+    far.know("only.here.test", ORIGIN)
     kinds = list(kinds_of(w))
     for kind in kinds:
         yield from traffic(w, kind, web, sshd)
     yield from life(w, kinds[0])
     yield from failures(w, kinds[0])
+    yield from of_tls(w, next(kind for kind in kinds if kind.name == "https"), web)
+    yield from of_names(w, next(kind for kind in kinds if kind.name == "dns chain, socks5"), far)
 
 
 
