@@ -247,8 +247,10 @@ static const struct option {
      "dead ones; random, round_robin, failover: -n of them",
      set_mode},
     {'n', "pick", "N", "how many hops the last three modes take (default 1)", set_pick},
-    {'d', "dns", "MODE", "remote, local or chain (by TCP through the chain);\n"
-     "default: what the last hop's scheme says", set_dns},
+    {'d', "dns", "MODE",
+     "remote, local or chain (by TCP through the chain);\n"
+     "default: what the last hop's scheme says",
+     set_dns},
     {'b', "bypass", "RULE",
      "direct for an address, CIDR, host or *.suffix, each with\n"
      "optional :port; `none` clears the default (loopback)",
