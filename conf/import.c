@@ -13,6 +13,7 @@
 #include "conf/value.h"
 #include "proto/bytes.h"
 #include "proto/pattern.h"
+#include "proto/url.h"
 
 enum { PORT_MAX = 65535, LINE_SHOWN = 120 };
 
@@ -36,12 +37,19 @@ static void put_encoded(FILE *to, const char *text)
         fprintf(to, is_unreserved(*text) ? "%c" : "%%%02X", (unsigned char)*text);
 }
 
-void import_hop(struct import *im, FILE *to, const char *scheme, const char *host, unsigned port,
-                const char *user, const char *password)
+/* The URL of a hop, the caller's to free; NULL: it would be none that viaduct reads. */
+static char *hop_url(const char *scheme, const char *host, unsigned port, const char *user,
+                     const char *password)
 {
-    bool is_ipv6 = strchr(host, ':') != NULL;
+    char *url = NULL;
+    size_t len = 0;
+    FILE *to = open_memstream(&url, &len);
+    struct vd_hop hop;
+    struct vd_url_error ignored;
 
-    fprintf(to, "%s\"%s://", to == im->hops && im->hop_count++ ? ", " : "", scheme);
+    if (!to)
+        return NULL;
+    fprintf(to, "%s://", scheme);
     if (*user) {
         put_encoded(to, user);
         if (*password)
@@ -49,7 +57,26 @@ void import_hop(struct import *im, FILE *to, const char *scheme, const char *hos
         put_encoded(to, password);
         fputc('@', to);
     }
-    fprintf(to, is_ipv6 ? "[%s]:%u\"" : "%s:%u\"", host, port);
+    fprintf(to, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+    if (fclose(to) != 0 || strpbrk(url, "\"\\$") || vd_url_read(&hop, url, len, &ignored) < 0) {
+        free(url);
+        return NULL;
+    }
+    return url;
+}
+
+bool import_hop(struct import *im, FILE *to, const char *scheme, const char *host, unsigned port,
+                const char *user, const char *password)
+{
+    char *url = hop_url(scheme, host, port, user, password);
+
+    if (!url) {
+        import_note(im, host, "no proxy that viaduct could use: left out");
+        return false;
+    }
+    fprintf(to, "%s\"%s\"", to == im->hops && im->hop_count++ ? ", " : "", url);
+    free(url);
+    return true;
 }
 
 void import_bypass(struct import *im, const char *pattern)
@@ -213,13 +240,14 @@ static int put_together(FILE *to, const struct import *im, char *const parts[5],
 {
     if (im->hop_count == 0)
         return vd_conf_wrong(error, "%s: no proxy stands in it", im->path);
-    if (im->hop_count > VD_HOPS_MAX && strcmp(im->mode, "strict") == 0)
+    if (im->hop_count > VD_HOPS_MAX)
         return vd_conf_wrong(error, "%s: a chain of %u proxies; allowed: up to %d", im->path,
                              im->hop_count, VD_HOPS_MAX);
     fprintf(to, "# Made from %s by viaduct --import.\n%s", im->path, parts[0]);
     fprintf(to, "chain default {\n    hops = {%s}\n    mode = \"%s\"\n", parts[2], im->mode);
-    if (im->pick)
-        fprintf(to, "    pick = %u\n", im->pick);
+    if (im->pick && strcmp(im->mode, "strict") != 0 && strcmp(im->mode, "dynamic") != 0)
+        /* proxychains takes as many as there are */
+        fprintf(to, "    pick = %u\n", im->pick < im->hop_count ? im->pick : im->hop_count);
     fprintf(to, "}\n%s%s", parts[1], parts[4]);
     if (!im->keeps_bypass || im->bypass_count > 0)
         fprintf(to, "bypass = {%s}\n", parts[3]);

@@ -35,8 +35,9 @@ struct import {
 /* "# FILE:LINE: text", and why. */
 void import_note(struct import *im, const char *text, const char *why);
 
-/* A hop's URL, in quotes, behind the others of the list. */
-void import_hop(struct import *im, FILE *to, const char *scheme, const char *host, unsigned port,
+/* A hop's URL, in quotes, behind the others of the list. false: nothing was written, and noted why.
+ */
+bool import_hop(struct import *im, FILE *to, const char *scheme, const char *host, unsigned port,
                 const char *user, const char *password);
 
 /* ADDRESS[:PORT]/MASK, the mask as bits or as an address, as a pattern for viaduct.conf. false: it

@@ -8,6 +8,7 @@
  *     }
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -79,26 +80,36 @@ void import_torsocks_end(struct import *im)
 /* --- tsocks ------------------------------------------------------------------------------------
  */
 
-static void put_server(struct import *im, FILE *to)
+static bool put_server(struct import *im, FILE *to)
 {
     const struct import_server *s = server_of(im);
 
-    import_hop(im, to, s->type == 5 ? "socks5" : "socks4", s->host, s->port ? s->port : SOCKS_PORT,
-               s->user, s->password);
+    return import_hop(im, to, s->type == 5 ? "socks5" : "socks4", s->host,
+                      s->port ? s->port : SOCKS_PORT, s->user, s->password);
+}
+
+static void put_path(struct import *im)
+{
+    char *hop = NULL;
+    size_t len = 0;
+    FILE *to = open_memstream(&hop, &len);
+    bool ok = to && put_server(im, to);
+
+    if (to && fclose(to) == 0 && ok) {
+        im->rule_count++;
+        fprintf(im->chains, "chain path%u { hops = {%s} }\n", im->rule_count, hop);
+        fprintf(im->rules, "rule path%u { match = {%s} chain = \"path%u\" }\n", im->rule_count,
+                im->reaches, im->rule_count);
+    }
+    free(hop);
 }
 
 static void end_path(struct import *im)
 {
-    if (*server_of(im)->host && *im->reaches) {
-        im->rule_count++;
-        fprintf(im->chains, "chain path%u { hops = {", im->rule_count);
-        put_server(im, im->chains);
-        fputs("} }\n", im->chains);
-        fprintf(im->rules, "rule path%u { match = {%s} chain = \"path%u\" }\n", im->rule_count,
-                im->reaches, im->rule_count);
-    } else {
+    if (*server_of(im)->host && *im->reaches)
+        put_path(im);
+    else
         import_note(im, "path", "no server, or nothing that it reaches: left out");
-    }
     im->servers[true] = (struct import_server){.port = 0};
     im->reaches[0] = 0;
     im->in_path = false;
@@ -115,6 +126,8 @@ static void net(struct import *im, bool local, const char *value, const char *te
                     "counterpart");
     else if (local)
         import_bypass(im, pattern);
+    else if (len + strlen(pattern) + sizeof ", \"\"" > sizeof im->reaches)
+        import_note(im, text, "more than one rule is made of: left out");
     else
         snprintf(im->reaches + len, sizeof im->reaches - len, "%s\"%s\"", len ? ", " : "", pattern);
 }

@@ -24,6 +24,12 @@ ROWS = [
     ("proxychains: random, and how many",
      "random_chain\nchain_len = 2\n[ProxyList]\nhttp 10.0.0.1 1\nhttp 10.0.0.2 2\nhttp 10.0.0.3 3\n",
      ['mode = "random"', "pick = 2"], []),
+    ("proxychains: how many of all",
+     "strict_chain\nchain_len = 2\n[ProxyList]\nhttp 10.0.0.1 1\nhttp 10.0.0.2 2\n",
+     [r'mode = "strict"\n\}'], []),
+    ("proxychains: more than there are",
+     "random_chain\nchain_len = 5\n[ProxyList]\nhttp 10.0.0.1 1\nhttp 10.0.0.2 2\n",
+     ['mode = "random"', "pick = 2"], []),
     ("proxychains: chain_len without a sign", "round_robin_chain\nchain_len 2\n[ProxyList]\n"
      "http 10.0.0.1 1\nhttp 10.0.0.2 2\n", ['mode = "round_robin"', "pick = 2"], []),
     ("proxychains: what is not proxied",
