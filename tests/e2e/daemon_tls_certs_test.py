@@ -135,6 +135,10 @@ def certificates(w, ca, cert, target):
                 tap.holds(not visit.ok, "a stranger")
             except (ssl.SSLError, ConnectionError):
                 pass
+        for kind, more, code in (("https", f'client_ca = "{others.path}"', 0), ("https", "", 1),
+                                 ("mixed", f'client_ca = "{others.path}"', 1)):
+            conf = f'listen t {{ url = "{kind}://0.0.0.0:1" cert = "{cert[0]}" key = "{cert[1]}" {more} }}\n'
+            tap.same(said("-f", w.file("wide.conf", conf))[0], code, f"{kind} {more}: whether it is open to everybody")
         lines = wait_until(lambda: [s for s in d.lines("session") if s["end"] == "tls-failed"][1:], "both are logged")
         tap.holds(lines[0]["error"] == "tls_certificate_error", lines)
 

@@ -87,6 +87,7 @@ def ends(w, ca, cert):
         server = hostile.Scripted(HOME, HERE, w.port(), target_first)
         with tls.inside(ca, d, SOCKS5, (HERE, server.port)) as visit:
             tap.same(visit.rest(), b"before")
+            tap.same(visit.sock.sock.recv(1), b"", "FIN behind close_notify")
             visit.sock.sendall(b"later")
             wait_until(lambda: heard.get("late") == b"later", "what is sent behind the target's end arrives")
             visit.sock.finish()
@@ -106,7 +107,7 @@ def ends(w, ca, cert):
                 ended["how"] = "reset"
 
         d = tls.secure(ca, cert)
-        for how, want in (("reset", "reset"), ("close", "reset"), ("finish", "end")):
+        for how, want in (("reset", "reset"), ("bare_end", "reset"), ("finish", "end")):
             ended.clear()
             server = hostile.Scripted(HOME, HERE, w.port(), serve)
             visit = tls.inside(ca, d, SOCKS5, (HERE, server.port))
@@ -141,8 +142,23 @@ def ends(w, ca, cert):
         d = tls.secure(ca, cert)
         visit = tls.inside(ca, d, SOCKS5, (HERE, server.port))
         tap.same(visit.rest(), b"all")
-        visit.sock.sock.shutdown(socket.SHUT_WR)
+        visit.sock.bare_end()
         tap.same(d.session(visit)["end"], "closed")
+
+    def crowd():
+        """Those who do not go when they were refused are few at any time, and none after a while."""
+        d = tls.secure(ca, cert, "--deny", f"to={HERE}")
+        pid = d.workers()[0]
+        tls.inside(ca, d, SOCKS5, (HERE, 1)).close()
+        wait_until(lambda: d.lines("session"), "the first one ends")
+        base = daemon.descriptors(pid)
+        visits = [tls.inside(ca, d, SOCKS5, (HERE, 1)) for _ in range(320)]
+        tap.same({visit.code for visit in visits}, {2})
+        wait_until(lambda: daemon.descriptors(pid) <= base + 2 * 256, "as many as are let wait", 5)
+        tap.holds(daemon.descriptors(pid) > base + 200, "but so many are let")
+        wait_until(lambda: daemon.descriptors(pid) <= base, "descriptors", 20)
+        for visit in visits:
+            visit.close()
 
     def slow_reader():
         """What the daemon holds for a client that does not read is bounded; idle costs no time."""
@@ -184,6 +200,7 @@ def ends(w, ca, cert):
     yield "resets", resets
     yield "an end without a word", bare_end
     yield "clients that do not read", slow_reader
+    yield "clients that do not go", crowd
     yield "nothing is left", leftovers
 
 

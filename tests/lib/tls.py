@@ -125,6 +125,10 @@ class Tls:
         self._flush()
         self.sock.shutdown(socket.SHUT_WR)
 
+    def bare_end(self):
+        """FIN, without a word of TLS."""
+        self.sock.shutdown(socket.SHUT_WR)
+
     def reset(self):
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
