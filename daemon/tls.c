@@ -122,26 +122,33 @@ static void destroy(struct tls *t, enum tls_end how)
     free(t);
 }
 
+/* Who was told of our end misses nothing. */
+static void give_up(struct tls *t)
+{
+    destroy(t, t->up.shut ? TLS_IN_ORDER : TLS_BY_RESET);
+}
+
 static void on_sweep(struct loop_timer *timer)
 {
     struct tls_pool *pool = loop_owner(timer, struct tls_pool, sweep);
     while (pool->leaving && pool->leaving->until_ms <= pool->loop->now_ms)
-        destroy(pool->leaving, TLS_BY_RESET);
+        give_up(pool->leaving);
     if (pool->leaving)
         loop_timer_in(pool->loop, timer, pool->leaving->until_ms - pool->loop->now_ms);
 }
 
-void tls_pool_init(struct tls_pool *pool, struct loop *loop, uint8_t *buffer)
+void tls_pool_init(struct tls_pool *pool, struct loop *loop)
 {
-    *pool = (struct tls_pool){.loop = loop, .buffer = buffer, .sweep.fire = on_sweep};
+    *pool = (struct tls_pool){.loop = loop, .sweep.fire = on_sweep};
     pool->leaving_end = &pool->leaving;
 }
 
 void tls_pool_free(struct tls_pool *pool)
 {
     while (pool->leaving)
-        destroy(pool->leaving, TLS_BY_RESET);
+        give_up(pool->leaving);
     loop_timer_stop(pool->loop, &pool->sweep);
+    free(pool->buffer);
 }
 
 /* --- the end of a connection --- */
@@ -439,6 +446,8 @@ static void on(struct tls *t)
     }
     if (more)
         loop_later(loop_of(t), &t->task);
+    if (!t->owned && t->up.eof)
+        loop_close(loop_of(t), &t->near);
     if (!t->owned && is_over(t))
         destroy(t, TLS_IN_ORDER);
 }
@@ -501,7 +510,9 @@ static int set_between(struct tls *t, struct loop_io *io)
 struct tls *tls_start(struct tls_pool *pool, struct loop_io *io, SSL *ssl, struct tls *below)
 {
     struct tls *t = calloc(1, sizeof *t);
-    if (!t || SSL_set_fd(ssl, io->fd) != 1) {
+    if (!pool->buffer)
+        pool->buffer = malloc(TLS_CHUNK);
+    if (!t || !pool->buffer || SSL_set_fd(ssl, io->fd) != 1) {
         SSL_free(ssl);
         free(t);
         errno = ENOMEM;
@@ -533,10 +544,11 @@ void tls_end(struct tls *t, enum tls_end how)
         destroy(t, how);
         return;
     }
-    if (t->pool->leaving_count >= TLS_LEAVING_MAX)
-        destroy(t->pool->leaving, TLS_BY_RESET);
     link_leaving(t);
-    loop_later(loop_of(t), &t->task);
+    if (t->pool->leaving_count > TLS_LEAVING_MAX)
+        give_up(t->pool->leaving);
+    t->near_readable = true; /* at least its end */
+    on(t);
 }
 
 bool tls_is_cut(const struct tls *t)

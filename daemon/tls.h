@@ -10,7 +10,7 @@
  * 6.1) but for a peer that was told of our end before.
  *
  * Memory: what the receiver did not accept, up to TLS_CHUNK bytes each way, beside OpenSSL's own;
- * what passes goes through the worker's shared buffer.
+ * what passes goes through one buffer of the worker's.
  */
 #ifndef DAEMON_TLS_H
 #define DAEMON_TLS_H
@@ -22,7 +22,7 @@
 enum {
     TLS_CHUNK = 64 * 1024,
     TLS_PATIENCE_MS = 5000, /* an ended connection that does not move is given up then, */
-    TLS_LEAVING_MAX = 256   /* or when so many others wait */
+    TLS_LEAVING_MAX = 512   /* or when so many others wait */
 };
 
 struct tls;
@@ -30,14 +30,14 @@ struct tls;
 /* One per worker. */
 struct tls_pool {
     struct loop *loop;
-    uint8_t *buffer; /* shared, of TLS_CHUNK bytes at least */
+    uint8_t *buffer; /* TLS_CHUNK bytes, from the first connection on */
     struct loop_timer sweep;
     size_t count;         /* that live */
     size_t leaving_count; /* of these: without an owner, in the order of their patience */
     struct tls *leaving, **leaving_end;
 };
 
-void tls_pool_init(struct tls_pool *pool, struct loop *loop, uint8_t *buffer);
+void tls_pool_init(struct tls_pool *pool, struct loop *loop);
 /* Gives up those that have no owner any more. */
 void tls_pool_free(struct tls_pool *pool);
 
@@ -49,7 +49,7 @@ void tls_pool_free(struct tls_pool *pool);
 struct tls *tls_start(struct tls_pool *pool, struct loop_io *io, SSL *ssl, struct tls *below);
 
 enum tls_end { TLS_IN_ORDER, TLS_BY_RESET };
-/* The owner closes its end, or has closed it, and lets go of `tls` (NULL: nothing is done). In
+/* The owner has closed its end and lets go of `tls` (NULL: nothing is done). In
  * order: what was written before is still sent, for TLS_PATIENCE_MS without progress at most; a
  * handshake that is not over ends at once. By reset: at once. */
 void tls_end(struct tls *tls, enum tls_end how);

@@ -237,7 +237,7 @@ static int start(struct worker *w, const struct listen_set *set, int slot)
     if (loop_init(&w->loop) != 0 || watch_signals(w) != 0 || relay_pool_init(&w->pool, &w->loop))
         return -1;
     w->loop.after = after_batch;
-    tls_pool_init(&w->tls, &w->loop, w->pool.buffer);
+    tls_pool_init(&w->tls, &w->loop);
     w->access = access_new(conf);
     w->login = login_new(&w->loop, conf->users, conf->user_count);
     w->dialer = (struct dialer){.loop = &w->loop,

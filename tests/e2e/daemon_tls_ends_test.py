@@ -152,10 +152,10 @@ def ends(w, ca, cert):
         tls.inside(ca, d, SOCKS5, (HERE, 1)).close()
         wait_until(lambda: d.lines("session"), "the first one ends")
         base = daemon.descriptors(pid)
-        visits = [tls.inside(ca, d, SOCKS5, (HERE, 1)) for _ in range(320)]
+        visits = [tls.inside(ca, d, SOCKS5, (HERE, 1)) for _ in range(640)]
         tap.same({visit.code for visit in visits}, {2})
-        wait_until(lambda: daemon.descriptors(pid) <= base + 2 * 256, "as many as are let wait", 5)
-        tap.holds(daemon.descriptors(pid) > base + 200, "but so many are let")
+        wait_until(lambda: daemon.descriptors(pid) <= base + 512, "as many as are let wait", 5)
+        tap.holds(daemon.descriptors(pid) > base + 400, "but so many are let")
         wait_until(lambda: daemon.descriptors(pid) <= base, "descriptors", 20)
         for visit in visits:
             visit.close()

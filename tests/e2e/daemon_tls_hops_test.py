@@ -2,6 +2,7 @@
 """viaductd towards hops that speak TLS: at each place of a chain, what is verified, what is said when
 that fails, what others see on the way."""
 
+import collections
 import hashlib
 import os
 import socket
@@ -355,7 +356,21 @@ def pair(w, ca, cert):
         for d, count in zip((near, far), counts):
             wait_until(lambda d=d, c=count: daemon.descriptors(d.workers()[0]) <= c, "descriptors")
 
+    def at_once():
+        """700 tunnels that end in the same moment: each in order, none by a reset."""
+        far = tls.secure(ca, cert)
+        near = through(w, f"https://{HERE}:{far.port}?ca={ca.path}")
+        program, port = f"{w.build}/tests/bench/tunnels", w.port()
+        w.serve("echo", HOME, [program, "--serve", f"{HERE}:{port}"], port)
+        got = w.run(HOME, [program, "--proxy", f"{HERE}:{near.port}", "--target", f"{HERE}:{port}", "--parallel", "700",
+                           "--echo", "4096"], timeout=60)
+        tap.holds(got.code == 0 and b"errors=0 " in got.out, got)
+        for d in (near, far):
+            lines = wait_until(lambda d=d: d.lines("session")[699:] and d.lines("session"), "all are logged")
+            tap.same(collections.Counter(line["end"] for line in lines), {"closed": 700})
+
     yield "an encrypted pair", encrypted
+    yield "many tunnels that end at once", at_once
     yield "50 MB both ways through two daemons", big
     yield "half-close and resets through two daemons", ends
     yield "stunnel in front of a hop", stunnel
