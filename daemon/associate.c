@@ -110,6 +110,10 @@ void associate_send(struct associate *a, const struct vd_endpoint *target, const
                     size_t len)
 {
     struct vd_ip none = {.family = VD_NO_IP};
+    if (a->may_pass && !a->may_pass(a, true, len)) {
+        a->dropped++;
+        return;
+    }
     if (a->filter != VD_UDP_ANY)
         contacts_add(&a->contacts, vd_endpoint_is_name(target) ? &none : &target->ip, target->port);
     if (a->chain)
@@ -186,7 +190,8 @@ static bool answer(struct associate *a, const struct vd_endpoint *from, uint8_t 
 
 void associate_give(struct associate *a, const struct vd_endpoint *from, uint8_t *data, size_t len)
 {
-    if (!may_enter(a, from) || !(a->answer ? a->answer : answer)(a, from, data, len))
+    bool may = may_enter(a, from) && (!a->may_pass || a->may_pass(a, false, len));
+    if (!may || !(a->answer ? a->answer : answer)(a, from, data, len))
         a->dropped++;
 }
 

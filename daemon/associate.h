@@ -48,6 +48,8 @@ struct associate {
     /* How the client gets an answer; NULL: by `client`, with a header. `data` stays until the
      * flush. False: it cannot. */
     bool (*answer)(struct associate *a, const struct vd_endpoint *from, uint8_t *data, size_t len);
+    /* Whether so much data may pass now, towards the target (`up`) or back; NULL: it always may. */
+    bool (*may_pass)(struct associate *a, bool up, size_t len);
     struct associate_chain *chain; /* associate_chain.h; NULL: targets are reached directly */
 
     struct loop_io client; /* faces the client */

@@ -279,6 +279,11 @@ size_t limit_room(struct limit_hold *hold, int side)
     return 0;
 }
 
+bool limit_passes(struct limit_hold *hold, int side, size_t len)
+{
+    return rate_pass(&hold->rate, side, len, session_loop(hold->session)->now_ms);
+}
+
 /* --- handshakes --- */
 
 static void unlink_shaking(struct worker *w, struct session_setup *setup)

@@ -43,6 +43,9 @@ void limit_note_rule(struct session *s, const char *title);
 /* How much may be received from `side` now; 0: nothing, and the session goes on when it may. */
 size_t limit_room(struct limit_hold *hold, int side);
 
+/* Whether a datagram from `side` may pass, by the limits of a session that has any. */
+bool limit_passes(struct limit_hold *hold, int side, size_t len);
+
 /* A handshake begins; then its request has come, or it is over: harmless to say twice. */
 void limit_shake(struct session *s);
 void limit_shaken(struct session *s);

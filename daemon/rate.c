@@ -77,6 +77,19 @@ void rate_used(struct rate *rate, int side, size_t n)
     rate->flow[side].granted -= (uint32_t)n;
 }
 
+bool rate_pass(struct rate *rate, int side, size_t n, int64_t now_ms)
+{
+    struct rate_flow *flow = &rate->flow[side];
+    if (rate_room(rate, side, now_ms) == 0)
+        return false;
+    while (n > flow->granted) {
+        n -= flow->granted;
+        ask_all(rate, flow, now_ms);
+    }
+    flow->granted -= (uint32_t)n;
+    return true;
+}
+
 void rate_end(struct rate *rate)
 {
     uint64_t left = (uint64_t)rate->flow[0].granted + rate->flow[1].granted;

@@ -47,6 +47,9 @@ void rate_add(struct rate *rate, int64_t *at_ns, uint64_t per_second);
 size_t rate_room(struct rate *rate, int side, int64_t now_ms);
 /* So many were received; at most what rate_room said. */
 void rate_used(struct rate *rate, int side, size_t n);
+/* For what cannot wait: whether `n` bytes may pass now, all of them or none. They may be more than
+ * was granted: what comes later pays for that. */
+bool rate_pass(struct rate *rate, int side, size_t n, int64_t now_ms);
 /* Gives back what was not used. */
 void rate_end(struct rate *rate);
 

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "daemon/associate_chain.h"
+#include "daemon/limit.h"
 #include "daemon/session_state.h"
 #include "daemon/tproxy.h"
 #include "proto/err.h"
@@ -50,6 +51,12 @@ static bool may_send(struct associate *a, const struct vd_endpoint *target, cons
     if (a->chain && associate_chain_takes_names(a->chain))
         return access_target_of_chain(access, &q);
     return access_target(access, &q) != ACCESS_NO;
+}
+
+static bool may_pass(struct associate *a, bool up, size_t len)
+{
+    struct session *s = a->owner;
+    return limit_passes(s->hold, up ? RELAY_CLIENT : RELAY_TARGET, len);
 }
 
 /* --- beginning and end --- */
@@ -93,6 +100,7 @@ static int open_association(struct session *s, struct net_addr *local)
     w->associations++;
     s->udp->owner = s;
     s->udp->may_send = may_send;
+    s->udp->may_pass = s->relay.limit ? may_pass : NULL;
     s->udp->filter = w->conf->udp_filter;
     s->udp->mark = w->conf->mark;
     if (!s->caught)

@@ -12,6 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from lib import daemon, hostile, tap, world
 from lib.daemon import HOME, Daemon, reload
+from lib.datagrams import Echo, associate
 from lib.visit import HTTP, SOCKS4, SOCKS4A, SOCKS5, dial
 from lib.world import NEAR, wait_until
 
@@ -332,7 +333,31 @@ def slowed(w, target):
                 echoes(visit)
         tap.holds(time.monotonic() - began < 1.5, "small ones do not use up a portion each")
 
+    def datagrams():
+        """They cannot wait: what is too much is dropped, both directions together."""
+        server = Echo(HOME, HERE)
+        d = Daemon(w, "--limit", "per=session rate=400K")
+        with associate(d) as a:
+            began, got, sent = time.monotonic(), 0, 0
+            a.udp.setblocking(False)
+            while time.monotonic() - began < 1.5:
+                a.send(server.at, bytes(1000))
+                sent += 1
+                time.sleep(0.0005)
+                try:
+                    while True:
+                        got += len(a.udp.recv(2000)) - 10
+                except BlockingIOError:
+                    pass
+            took = time.monotonic() - began
+            a.sock.close()
+            line = d.session(a)
+        within(int(line["up"]) + int(line["down"]), took, 400000)
+        tap.holds(int(line["dropped"]) > sent / 3 and got > 50000, line)
+        tap.same(int(line["datagrams_up"]), len(server.seen), "what the target saw")
+
     yield "a tunnel", tunnel
+    yield "datagrams", datagrams
     yield "both ways at once", both_ways
     yield "with splice", spliced
     yield "one rate for several sessions", shared

@@ -380,7 +380,21 @@ def judged(w, echo):
         with netns.inside(HOME):
             subprocess.run(["nft", "delete", "table", "ip", "mk"], check=True)
 
+    def limits():
+        c = Caught(w, options=("--limit", "sessions=3"))
+        socks = [client() for _ in range(5)]
+        for sock in socks[:3]:
+            echoes(sock, TARGET)
+        for sock in socks[3:]:
+            sock.sendto(b"x", TARGET)
+            is_silent(sock)
+            tap.same(c.lines(name_of(sock))[0]["end"], "refused", "one too many")
+        echoes(socks[0], TARGET)
+        for sock in socks:
+            sock.close()
+
     yield "TPROXY: rules", rules
+    yield "TPROXY: limits", limits
     yield "TPROXY: a rule for the command", commands
     yield "TPROXY: this machine is no target", own
     yield "TPROXY: udp = false", switched_off

@@ -93,6 +93,21 @@ static void time_goes_on(void)
     tap_ok(sum <= 10000 * RATE_CREDIT_MS / 1000 + 2 * rate.portion, "a long pause saves up little");
 }
 
+/* Datagrams of `len` bytes, one each millisecond, at a limit of `per_second`. */
+static void passes(size_t len, uint64_t per_second)
+{
+    struct rate rate = {.count = 0};
+    rate_add(&rate, NULL, per_second);
+    uint64_t sum = 0, wanted = 10 * per_second;
+    for (int64_t now = 1000; now < 11000; now++)
+        sum += rate_pass(&rate, 0, len, now) ? len : 0;
+    uint64_t more = per_second / 10 + rate.portion + len;
+    tap_ok(sum + rate.portion + len >= wanted && sum <= wanted + more,
+           "datagrams of %zu bytes at %llu bytes a second", len, (unsigned long long)per_second);
+    rate_end(&rate);
+    tap_ok(rate_pass(&rate, 0, 0, 20000), "no bytes may always pass, in the end");
+}
+
 int main(void)
 {
     static const uint64_t rates[] = {1000, 20000, 400000, 30000000, 5000000000};
@@ -102,5 +117,9 @@ int main(void)
     several();
     back();
     time_goes_on();
+    passes(1200, 400000);
+    passes(60000, 10000);
+    passes(60000, 2000000);
+    passes(1, 500);
     return tap_done();
 }
