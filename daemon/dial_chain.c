@@ -232,6 +232,12 @@ static bool is_another_way(const struct dial *d)
            (is_left_here(d, avoid) || next_upstream(d));
 }
 
+static void take_part_of_time(struct dial *d)
+{
+    int64_t now_ms = dial_loop(d)->now_ms, left = d->started_ms + d->by->limit_ms - now_ms;
+    d->way_until_ms = is_another_way(d) ? now_ms + left / 2 : 0;
+}
+
 /* Sets the timer for what is left of the way's part of the time, or the hop's own limit. */
 static void limit_way(struct dial *d, uint32_t own_ms)
 {
@@ -257,14 +263,13 @@ static void race_to_first_hop(struct dial *d)
 
 void dial_chain_set_out(struct dial *d)
 {
-    int64_t now_ms = dial_loop(d)->now_ms, left = d->started_ms + d->by->limit_ms - now_ms;
     enum vd_command command = d->command ? (enum vd_command)d->command : VD_CONNECT;
     int err = vd_chain_start(&d->chain, &d->chosen, command, &d->final);
     if (err < 0) {
         dial_finish(d, explain(d, err));
         return;
     }
-    d->way_until_ms = is_another_way(d) ? now_ms + left / 2 : 0;
+    take_part_of_time(d);
     race_to_first_hop(d);
 }
 
@@ -381,6 +386,7 @@ static void chain_again(struct dial *d)
     dial_close(d);
     dial_race_forget(d);
     vd_chain_again(&d->chain);
+    take_part_of_time(d);
     race_to_first_hop(d);
 }
 

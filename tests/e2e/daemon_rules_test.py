@@ -11,9 +11,9 @@ from lib import hostile, servers, tap, world
 from lib.daemon import HOME, Daemon
 from lib.flights import echo
 from lib.upstreams import HERE, Hops, talk, upstream, ways
-from lib.visit import HTTP, SOCKS5, Visit
+from lib.visit import HTTP, SOCKS5, Visit, dial
 from lib.web import Client, Web, get
-from lib.world import FAR, ORIGIN
+from lib.world import FAR, ORIGIN, wait_until
 
 
 def rules(x):
@@ -77,6 +77,20 @@ def rules(x):
         tap.same(seen, [[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0], [1, 0, 0]])
         web.server.stop()
 
+    def forwarded():
+        """Fixed targets, whose client says nothing: by the rule for the target."""
+        conf = (f'listen f {{ url = "forward://{HERE}:0" targets = {{"{ORIGIN}:7"}} }}\n'
+                f'listen m {{ url = "{HERE}:0" }}\nallow a {{ to = {{"{ORIGIN}:7"}} upstream = "one" }}\nallow b {{ }}\n'
+                + upstream(urls[0], name="one") + upstream(urls[1]))
+        d = Daemon(w, conf=conf, listens=2)
+        sock = dial((HERE, d.ports[0]), HOME)
+        sock.sendall(b"hello")
+        tap.same(sock.recv(5, socket.MSG_WAITALL), b"hello")
+        sock.close()
+        tap.same(wait_until(lambda: d.lines("session"), "its line")[0]["via"], urls[0])
+        tap.same(talk(d, (ORIGIN, 1), at=(HERE, d.ports[1]))[1]["via"], urls[1], "another port of it")
+
+    yield "rules for fixed targets", forwarded
     yield "rules by user", by_user
     yield "rules by target", by_target
     yield "rules by source", by_source

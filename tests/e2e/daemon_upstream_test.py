@@ -184,6 +184,31 @@ def faults(x):
 
         codes, hop, d, _ = with_first(script, conf="timeouts { connect = 2 }\n")
         tap.same((codes, len(hop.peers), d.log().count("it is down")), ([0, 0], 2, 0))
+        tap.same({line["via"] for line in d.lines("session")}, {hop.url("socks5h")})
+
+    def in_the_middle():
+        """A hop behind others that closes: it is found out by a way without it, once."""
+        first = servers.viaductd(w, options=("-q",)).url("socks5h")
+        for script in (hostile.closes_at_once, hostile.resets_after(3)):
+            with hostile.Scripted(HOME, HERE, w.port(), script) as bad:
+                d = Daemon(w, conf=upstream(first, bad.url("socks5h"), urls[1], more='mode = "dynamic"'))
+                tap.same(ways(d, target, 3), [f"{first},{urls[1]}"] * 3)
+                tap.same((len(bad.peers), d.log().count("it is down")), (1, 1), d.log()[-500:])
+
+    def before_it():
+        """When a stream ends with the hop before the awaited one, that hop is found out, and no other left out."""
+        def script(peer):
+            peer.socks5_greeting()
+            peer.socks5_request()
+            peer.say(hostile.socks5_reply(0))
+            peer.read(3)
+            first.listener.shutdown(socket.SHUT_RDWR)
+
+        first = hostile.Scripted(HOME, HERE, w.port(), script)
+        d = Daemon(w, conf=upstream(first.url("socks5h"), *urls[:2], more='mode = "dynamic"'))
+        tap.same(ways(d, target, 2), [",".join(urls[:2])] * 2, d.log()[-900:])
+        tap.same(d.log().count("it is down"), 1)
+        first.stop()
 
     def unknown_hop():
         d = Daemon(w, conf=upstream("socks5h://nosuch.test:1", urls[0], more='mode = "failover"'))
@@ -209,6 +234,8 @@ def faults(x):
     yield "a silent hop takes its part of the time", silent
     yield "so does one that nothing comes back from", swallowed
     yield "a slow target takes all of it", slow_target
+    yield "a hop that closes in the middle of a chain", in_the_middle
+    yield "the hop before the one that is awaited", before_it
     yield "a hop whose name is unknown", unknown_hop
     yield "no descriptors are left", no_descriptors
 
