@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "client/addr.h"
@@ -57,18 +58,36 @@ static bool maps_library(pid_t thread)
     return found;
 }
 
-static bool is_go(pid_t thread)
+/* What was found of files; the same file stays what it is until it is written. */
+static struct finding {
+    dev_t dev;
+    ino_t ino;
+    struct timespec changed;
+    bool takes_library;
+} findings[64];
+
+/* Whether a thread's program is of the kind that the library sees all calls of. */
+static bool takes_library(pid_t thread)
 {
     static struct program p;
+    struct finding *f;
+    struct stat st;
     char path[64];
 
     snprintf(path, sizeof path, "/proc/%d/exe", (int)thread);
-    return program_judge(&p, path) == PROGRAM_GO;
+    if (stat(path, &st) < 0)
+        return true; /* then it is looked at what is mapped */
+    f = &findings[st.st_ino % (sizeof findings / sizeof *findings)];
+    if (f->dev != st.st_dev || f->ino != st.st_ino || f->changed.tv_sec != st.st_ctim.tv_sec ||
+        f->changed.tv_nsec != st.st_ctim.tv_nsec)
+        *f = (struct finding){st.st_dev, st.st_ino, st.st_ctim,
+                              !program_needs_supervisor(program_judge(&p, path))};
+    return f->takes_library;
 }
 
 bool origin_has_library(pid_t thread)
 {
-    return maps_library(thread) && !is_go(thread);
+    return takes_library(thread) && maps_library(thread);
 }
 
 /* --- where it leads -------------------------------------------------------------------------- */

@@ -4,7 +4,9 @@ Rust's, and system calls without any library. The sniffer looks on: app speaks t
 asks nobody for names."""
 
 import os
+import pty
 import re
+import select
 import shutil
 import signal
 import sys
@@ -295,6 +297,43 @@ bypass = {{"{NEAR}"}}
         tap.same((proc.returncode, out), (4, b""), f"{err}")
         w.quiet()
 
+    def own_filter():
+        """A program that has a seccomp filter of its own, before or behind ours."""
+        got = via([programs["raw"], "filtered", ORIGIN, "80"])
+        tap.same(got.out.splitlines()[:2], [b"0 -1", b"0"], "its filter, fchmod(), connect()")
+        tap.same(supervised.told(got, FAR, ORIGIN), [(FAR, ORIGIN)])
+        w.quiet(hop.at(first=True))
+
+    # --- the terminal -----------------------------------------------------------------------------
+
+    def terminal(script, keys):
+        """Types at an interactive shell; all that it told."""
+        pid, master = pty.fork()
+        if pid == 0:
+            os.execvpe("ip", ["ip", "netns", "exec", "app", "bash", "--norc", "--noprofile", "-i"], w.env({"PS1": "> "}))
+        told = b""
+        os.write(master, script.encode() + b"\n")
+        for wanted, key in keys:
+            deadline = time.monotonic() + 10
+            while wanted not in told:
+                tap.holds(time.monotonic() < deadline, f"{wanted} in {told}")
+                if select.select([master], [], [], 0.2)[0]:
+                    told += os.read(master, 4096)
+            told = told[told.index(wanted) + len(wanted):]
+            os.write(master, key)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(master)
+
+    def job_control():
+        """Ctrl-C, Ctrl-Z and fg, as if the command stood alone."""
+        words = " ".join([w.viaduct, *options, "--", "busybox", "sh", "-c"])
+        terminal(f"{words} 'trap \"echo inter''rupted; exit 3\" INT; echo awa''ke; while :; do sleep 0.1; done'; echo code''=$?",
+                 ((b"awake", b"\x03"), (b"interrupted", b""), (b"code=3", b"")))
+        terminal(f"{words} 'echo awa''ke; read x; echo go''ne; exit 5'; echo stop''ped",
+                 ((b"awake", b"\x1a"), (b"stopped", b"fg; echo code''=$?\n"), (b"read x", b"\n"), (b"gone", b""),
+                  (b"code=5", b"")))
+
     # --- who runs it ------------------------------------------------------------------------------
 
     def nobody():
@@ -337,6 +376,8 @@ bypass = {{"{NEAR}"}}
     yield "a storm of signals", signal_storm
     yield "a caller that is killed", killed_caller
     yield "the supervisor is killed", supervisor_killed
+    yield "a seccomp filter of the program's own", own_filter
+    yield "Ctrl-C, Ctrl-Z and fg", job_control
     if servers.uid_is_mapped(65534):
         yield "an ordinary user", nobody
         yield "a user namespace", user_namespace

@@ -8,16 +8,20 @@
  *     x32, i386             connect() by another convention
  *     io_uring, socket DOMAIN TYPE PROTOCOL
  *     storm                 as connect, while a timer sends signals all the time
+ *     filtered              as connect, below a seccomp filter of the program's own
  *     again                 a second connect() on a connected socket
  *     nonblocking, bad      connect() of a non-blocking socket; with arguments that make no sense
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -56,6 +60,22 @@ static long i386(long number, long a, long b)
     return (int)result;
 }
 #endif
+
+/* A filter of the program's own: chmod() is not permitted. */
+static void install_filter(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fchmod, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof code / sizeof *code, code};
+
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    printf("%ld", raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, (long)&program, 0, 0, 0));
+    printf(" %ld\n", raw(SYS_fchmod, 0, 0600, 0, 0, 0, 0));
+}
 
 static void on_signal(int number)
 {
@@ -105,6 +125,8 @@ static void play_connect(const char *call, const struct sockaddr_in *to)
 
     if (!strcmp(call, "storm"))
         begin_storm();
+    if (!strcmp(call, "filtered"))
+        install_filter();
     r = dial(fd, to);
     printf("%ld\n", r);
     if (!strcmp(call, "storm"))
