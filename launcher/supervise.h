@@ -17,7 +17,9 @@
  *   supervise_origin    what the library has to do with it, where that is in the program, too
  *   supervise_stream    connections
  *   supervise_datagram  datagrams
- *   supervise_names     questions to name servers, and supervise_room, where they are put
+ *   supervise_relay     those that go through the chain
+ *   supervise_names     questions to name servers
+ *   supervise_room      the network in which both are heard
  *   supervise_sys       what the client engine is built on, here
  *
  * A call about an INET address is never let go on as it stands: another thread could change what

@@ -5,6 +5,7 @@
  *     names      the program's socket is exchanged for one in the room (supervise_room.h), where
  *                name servers answer that are ours; without a room a connected one is connected to
  *                one of ours on loopback
+ *     the chain  the same exchange; who answers there is supervise_relay.h
  *     refused    sending fails. connect() succeeds, as programs use it to learn their own address:
  *                the socket is connected to that very address, port 9, where nobody hears it
  *
@@ -26,6 +27,7 @@
 #include "launcher/supervise.h"
 #include "launcher/supervise_names.h"
 #include "launcher/supervise_origin.h"
+#include "launcher/supervise_relay.h"
 #include "launcher/supervise_room.h"
 #include "proto/dns.h"
 
@@ -79,14 +81,17 @@ static bool move_in(struct supervise_call *c, struct supervise_socket *s)
     return true;
 }
 
-/* Once for a program that repeats itself. */
-static void say_not_carried(const struct target *t)
+/* Where there is no room nothing can be carried. Once for a program that repeats itself. */
+static int64_t refuse_without_room(const struct vd_endpoint *at)
 {
     static struct vd_endpoint last;
 
-    if (!vd_endpoint_same(&last, &t->at))
-        say(PLAN_FAILURES, &t->at, "UDP is refused: a supervised program's is not carried");
-    last = t->at;
+    if (!vd_endpoint_same(&last, at))
+        say(PLAN_FAILURES, at,
+            "UDP is refused: this system lets nobody make a network namespace, in which a "
+            "supervised program's could be taken up");
+    last = *at;
+    return -EACCES;
 }
 
 /* --- connecting ------------------------------------------------------------------------------ */
@@ -154,6 +159,38 @@ static int connect_with_library(const struct supervise_socket *s, const struct v
     return connect_to_nobody(s, addr, len, false);
 }
 
+/* In the room the socket has the address that it would have outside. */
+static void take_own_address(const struct supervise_socket *s, const struct sockaddr_storage *addr,
+                             socklen_t len)
+{
+    struct sockaddr_storage own;
+    socklen_t own_len = sizeof own;
+
+    if (getsockname(s->fd, (struct sockaddr *)&own, &own_len) < 0 ||
+        ((struct sockaddr_in *)&own)->sin_port != 0)
+        return;
+    own_len = sizeof own;
+    if (!find_source(s->domain, addr, len, &own, &own_len))
+        return;
+    ((struct sockaddr_in *)&own)->sin_port = 0;
+    bind(s->fd, (struct sockaddr *)&own, own_len);
+}
+
+static int connect_through(struct supervise_call *c, struct supervise_socket *s,
+                           const struct target *t, const struct sockaddr_storage *addr,
+                           socklen_t len)
+{
+    int r;
+
+    if (!move_in(c, s)) {
+        refuse_without_room(&t->at);
+        return connect_to_nobody(s, addr, len, true);
+    }
+    take_own_address(s, addr, len);
+    r = result(connect(s->fd, (const struct sockaddr *)addr, len));
+    return r < 0 ? r : relay_reach(s, addr, len, t);
+}
+
 static int judge_and_connect(struct supervise_call *c, struct supervise_socket *s,
                              const struct vd_endpoint *given, const struct sockaddr_storage *addr,
                              socklen_t len)
@@ -162,14 +199,13 @@ static int judge_and_connect(struct supervise_call *c, struct supervise_socket *
     struct target t;
     int way = judge_datagram(&t, given, carries);
 
-    if (way == WAY_CHAIN)
-        say_not_carried(&t);
-    if (way == WAY_DIRECT)
+    if (way == WAY_DIRECT && !room_has(s->fd))
         return connect_directly(s, addr, len);
     if (way == WAY_NAMES)
         return connect_to_names(c, s, addr, len);
-    if (way == WAY_CHAIN ||
-        (way == -EACCES && carries == CARRIES_DATAGRAMS && t.route.action == PLAN_CHAIN))
+    if (way == WAY_CHAIN || way == WAY_DIRECT)
+        return connect_through(c, s, &t, addr, len);
+    if (way == -EACCES && carries == CARRIES_DATAGRAMS && t.route.action == PLAN_CHAIN)
         return connect_to_nobody(s, addr, len, true);
     return way;
 }
@@ -236,6 +272,32 @@ static int64_t send_to_names(struct supervise_call *c, struct supervise_socket *
     return -EACCES;
 }
 
+/* What sends first gets its port before, so that the way back is known. */
+static void take_port(const struct supervise_socket *s)
+{
+    struct sockaddr_in6 any = {.sin6_family = AF_INET6};
+    struct sockaddr_storage own;
+    socklen_t len = sizeof own;
+
+    if (getsockname(s->fd, (struct sockaddr *)&own, &len) < 0 ||
+        ((struct sockaddr_in *)&own)->sin_port != 0)
+        return;
+    any.sin6_family = (sa_family_t)s->domain;
+    bind(s->fd, (struct sockaddr *)&any, len);
+}
+
+static int64_t send_through(struct supervise_call *c, struct supervise_socket *s,
+                            const struct target *t, const struct tracee_message *m, int flags)
+{
+    int r;
+
+    if (!move_in(c, s))
+        return refuse_without_room(&t->at);
+    take_port(s);
+    r = relay_reach(s, &m->name, m->name_len, t);
+    return r < 0 ? r : send_as_given(s, m, flags);
+}
+
 static int64_t judge_and_send(struct supervise_call *c, struct supervise_socket *s,
                               const struct vd_endpoint *given, const struct tracee_message *m,
                               int flags)
@@ -243,13 +305,11 @@ static int64_t judge_and_send(struct supervise_call *c, struct supervise_socket 
     struct target t;
     int way = judge_datagram(&t, given, judge_carries(s->fd));
 
-    if (way == WAY_DIRECT)
-        return room_has(s->fd) ? -ENETUNREACH : send_as_given(s, m, flags);
+    if (way == WAY_DIRECT && !room_has(s->fd))
+        return send_as_given(s, m, flags);
     if (way == WAY_NAMES)
         return send_to_names(c, s, m, flags);
-    if (way == WAY_CHAIN)
-        say_not_carried(&t);
-    return way < 0 ? way : -EACCES;
+    return way < 0 ? way : send_through(c, s, &t, m, flags);
 }
 
 int64_t datagram_send(struct supervise_call *c, struct supervise_socket *s,

@@ -20,6 +20,7 @@
 #include "client/drive.h"
 #include "client/say.h"
 #include "launcher/supervise.h"
+#include "launcher/supervise_relay.h"
 
 #if defined(__x86_64__)
 #include <linux/audit.h>
@@ -220,6 +221,13 @@ static void open_loop(int listener)
         audit_count(AUDIT_OBSERVED);
 }
 
+static void end(void) __attribute__((noreturn));
+static void end(void)
+{
+    relay_drain();
+    _exit(0);
+}
+
 static void handle(const struct epoll_event *event)
 {
     struct supervise_watch *w = event->data.ptr;
@@ -229,7 +237,7 @@ static void handle(const struct epoll_event *event)
     else if (event->events & EPOLLIN)
         take_call();
     else if (event->events & (EPOLLHUP | EPOLLERR))
-        _exit(0);
+        end();
 }
 
 void supervise_run(int listener)

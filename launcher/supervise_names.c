@@ -222,6 +222,7 @@ static bool listen_on(struct listener *l, int family)
         return false;
     if (!four)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* others answer there themselves */
     setsockopt(fd, four ? IPPROTO_IP : IPPROTO_IPV6, four ? IP_PKTINFO : IPV6_RECVPKTINFO, &one,
                sizeof one);
     if (bind(fd, four ? (struct sockaddr *)&in4 : (struct sockaddr *)&in6,

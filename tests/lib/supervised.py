@@ -13,6 +13,9 @@ _HOW = {
     "dynamic": ("lookup.c", ["cc", "-D_GNU_SOURCE"]),
     "musl-static": ("lookup.c", ["musl-gcc", "-static", "-D_GNU_SOURCE"]),
     "musl": ("lookup.c", ["musl-gcc", "-D_GNU_SOURCE"]),
+    "datagram": ("datagram.c", ["cc", "-static", "-D_GNU_SOURCE", "-w"]),
+    "datagram-musl": ("datagram.c", ["musl-gcc", "-static", "-D_GNU_SOURCE"]),
+    "datagram-dynamic": ("datagram.c", ["cc", "-D_GNU_SOURCE"]),
     "raw": ("raw.c", ["cc", "-static", "-no-pie", "-D_GNU_SOURCE"]),
     "raw-dynamic": ("raw.c", ["cc", "-D_GNU_SOURCE"]),
 }
