@@ -44,13 +44,15 @@ static cfg_opt_t options[] = {VD_CONF_TITLED("listen", listen_options),
                               VD_CONF_WORD("workers"),
                               VD_CONF_WORD("sessions"),
                               VD_CONF_WORD("handshakes"),
+                              VD_CONF_WORD("admin"),
+                              VD_CONF_WORD("admin_login"),
                               VD_CONF_WORD("log_format"),
                               VD_CONF_WORD("udp_filter"),
                               VD_CONF_WORD("mark"),
                               VD_CONF_WORD("user"),
                               CFG_END()};
 
-static const char *const later[] = {"admin", NULL};
+static const char *const later[] = {NULL};
 
 void vd_conf_daemon_init(struct vd_conf_daemon *c)
 {
@@ -404,12 +406,25 @@ static int read_user(struct vd_conf_daemon *c, struct vd_conf_file *f)
     return c->run_as ? 0 : vd_conf_file_wrong(f, user->line, NULL);
 }
 
+static int read_admin(struct vd_conf_daemon *c, struct vd_conf_file *f)
+{
+    const struct vd_conf_word *place = vd_conf_file_get(f->root, "admin", 0);
+    const struct vd_conf_word *login = vd_conf_file_get(f->root, "admin_login", 0);
+    char *error = NULL;
+
+    if (place && vd_conf_daemon_set_admin(c, place->text, &error) < 0)
+        return vd_conf_file_wrong(f, place->line, error);
+    if (login && vd_conf_daemon_set_admin_login(c, login->text, &error) < 0)
+        return vd_conf_file_wrong(f, login->line, error);
+    return 0;
+}
+
 static int read_options(struct vd_conf_daemon *c, struct vd_conf_file *f)
 {
     int format = c->log_json, filter = (int)c->udp_filter, explain = c->explain;
 
     if (read_users_file(c, f) < 0 || read_logins(c, f) < 0 || read_names(c, f) < 0 ||
-        read_user(c, f) < 0 ||
+        read_user(c, f) < 0 || read_admin(c, f) < 0 ||
         vd_conf_file_choice(f, f->root, "explain", vd_conf_switches, &explain) < 0 ||
         vd_conf_file_number(f, f->root, "workers", 1, 1024, &c->workers) < 0 ||
         vd_conf_file_number(f, f->root, "sessions", 1, 10000000, &c->sessions_max) < 0 ||
@@ -485,6 +500,10 @@ void vd_conf_daemon_free(struct vd_conf_daemon *c)
     for (size_t i = 0; i < c->limit_count; i++)
         free_access(&c->limits[i].who);
     free(c->limits);
+    if (c->admin)
+        vd_conf_listener_free(c->admin);
+    free(c->admin);
+    free(c->admin_login);
     free(c->listens);
     free(c->users);
     free(c->access);

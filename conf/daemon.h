@@ -26,7 +26,8 @@ enum vd_listen_kind {
     VD_LISTEN_HTTP,
     VD_LISTEN_REDIRECT, /* what netfilter redirected here goes where it was meant to go */
     VD_LISTEN_TPROXY,   /* the same, of what it brought here as it was (TPROXY) */
-    VD_LISTEN_FORWARD   /* to one of `targets` */
+    VD_LISTEN_FORWARD,  /* to one of `targets` */
+    VD_LISTEN_ADMIN     /* the status page: vd_conf_daemon.admin alone */
 };
 
 /* Which target of several a connection goes to. */
@@ -137,7 +138,7 @@ struct vd_conf_daemon {
     uint32_t drain_ms;              /* SIGTERM; default 30 s */
     uint32_t sessions_max;          /* in all; 0: as many as descriptors allow */
     uint32_t handshakes_max;        /* that are not over, in all; 0: no limit */
-    struct vd_conf_listener *admin; /* at, unix_path; NULL: none */
+    struct vd_conf_listener *admin; /* the status page; NULL: none */
     char *admin_login;              /* NAME:HASH, of crypt(3); NULL: none is asked for */
     char *run_as;                   /* the user of the workers; NULL: who starts it */
     uint32_t mark;                  /* SO_MARK of connections to targets and hops; 0: none */
@@ -164,6 +165,10 @@ int vd_conf_daemon_add_user(struct vd_conf_daemon *c, const char *name_password,
 int vd_conf_daemon_add_users(struct vd_conf_daemon *c, const char *path, char **error);
 int vd_conf_daemon_add_access(struct vd_conf_daemon *c, enum vd_access verdict, const char *rule,
                               char **error);
+/* HOST[:PORT] or unix:/PATH for the status page, in place of one that was said before. */
+int vd_conf_daemon_set_admin(struct vd_conf_daemon *c, const char *place, char **error);
+/* NAME:HASH, of crypt(3). */
+int vd_conf_daemon_set_admin_login(struct vd_conf_daemon *c, const char *text, char **error);
 /* A row of words KEY=VALUE; the keys are those of a section `limit`. */
 int vd_conf_daemon_add_limit(struct vd_conf_daemon *c, const char *text, char **error);
 /* To the default upstream, which is made if there is none. */

@@ -136,6 +136,27 @@ int vd_conf_daemon_add_listen(struct vd_conf_daemon *c, const char *url, char **
     return 0;
 }
 
+int vd_conf_daemon_set_admin(struct vd_conf_daemon *c, const char *place, char **error)
+{
+    enum { ADMIN_PORT = 9180 };
+    struct vd_conf_listener *admin = calloc(1, sizeof *admin);
+
+    if (!admin)
+        return out_of_memory(error);
+    *admin = (struct vd_conf_listener){
+        .title = strdup("admin"), .kind = VD_LISTEN_ADMIN, .unix_mode = 0600};
+    if (!admin->title || read_where(admin, place, ADMIN_PORT) < 0) {
+        vd_conf_listener_free(admin);
+        free(admin);
+        return vd_conf_wrong(error, "bad admin `%s`; allowed: HOST[:PORT], unix:/PATH", place);
+    }
+    if (c->admin)
+        vd_conf_listener_free(c->admin);
+    free(c->admin);
+    c->admin = admin;
+    return 0;
+}
+
 /* --- users ----------------------------------------------------------------------------------- */
 
 /* `secret` NULL: no memory. Takes nothing; copies. */
@@ -184,6 +205,20 @@ static bool is_hash(const char *text)
         return len > 8 && strchr(text + 1, '$') && strspn(text, "$,=-") <= 1 &&
                !strpbrk(text, ":;*!\\ \t");
     return len == 13 && strspn(text, letters) == len;
+}
+
+int vd_conf_daemon_set_admin_login(struct vd_conf_daemon *c, const char *text, char **error)
+{
+    const char *colon = strchr(text, ':');
+
+    if (!colon || colon == text || colon - text > VD_LOGIN_MAX || !is_hash(colon + 1))
+        return vd_conf_wrong(error,
+                             "bad admin_login `%.*s:***`; allowed: NAME:HASH, of crypt(3), "
+                             "what `openssl passwd -6` prints",
+                             colon ? (int)(colon - text) : 0, text);
+    free(c->admin_login);
+    c->admin_login = strdup(text);
+    return c->admin_login ? 0 : out_of_memory(error);
 }
 
 static int add_line(struct vd_conf_daemon *c, const char *path, int number, char *line,

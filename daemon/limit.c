@@ -136,8 +136,22 @@ static bool applies(const struct session *s, const struct vd_conf_limit *limit)
 
 /* --- all of them --- */
 
-static void log_refused(const struct session *s, const char *title, const char *what)
+/* For who looks at them; `scope`: "" or "limit". */
+static void count_refusal(struct session *s, const char *scope, const char *title)
 {
+    struct worker *w = s->worker;
+    struct shared_name name = {SHARED_RULE, scope, title, strlen(title), title};
+    struct shared_entry *e =
+        w->conf->admin ? shared_entry_enter(w->shared, &name, w->loop.now_ms) : NULL;
+    if (!e)
+        return;
+    __atomic_add_fetch(&e->refused, 1, __ATOMIC_RELAXED);
+    shared_entry_leave(w->shared, e, w->loop.now_ms);
+}
+
+static void log_refused(struct session *s, const char *title, const char *what)
+{
+    count_refusal(s, "limit", title);
     log_begin("limit refused");
     log_addr("client", &s->client);
     log_text("user", user_of(s), strlen(user_of(s)));
@@ -230,19 +244,28 @@ int limit_enter(struct session *s)
     return err;
 }
 
+void limit_count_bytes(struct session *s)
+{
+    struct limit_hold *hold = s->hold;
+    session_count_bytes(s);
+    for (unsigned i = 0; hold && i < hold->count; i++) {
+        struct shared_entry *e = hold->entries[i];
+        __atomic_add_fetch(&e->up, s->counted[0] - hold->before[0], __ATOMIC_RELAXED);
+        __atomic_add_fetch(&e->down, s->counted[1] - hold->before[1], __ATOMIC_RELAXED);
+    }
+    if (hold)
+        memcpy(hold->before, s->counted, sizeof s->counted);
+}
+
 void limit_leave(struct session *s)
 {
     struct limit_hold *hold = s->hold;
     if (!hold)
         return;
     struct worker *w = s->worker;
-    session_count_bytes(s);
-    for (unsigned i = 0; i < hold->count; i++) {
-        struct shared_entry *e = hold->entries[i];
-        __atomic_add_fetch(&e->up, s->counted[0] - hold->before[0], __ATOMIC_RELAXED);
-        __atomic_add_fetch(&e->down, s->counted[1] - hold->before[1], __ATOMIC_RELAXED);
-        shared_entry_leave(w->shared, e, w->loop.now_ms);
-    }
+    limit_count_bytes(s);
+    for (unsigned i = 0; i < hold->count; i++)
+        shared_entry_leave(w->shared, hold->entries[i], w->loop.now_ms);
     if (s->relay.limit) {
         rate_end(&hold->rate);
         loop_timer_stop(&w->loop, &hold->timer);
@@ -255,16 +278,8 @@ void limit_leave(struct session *s)
 
 void limit_note_rule(struct session *s, const char *title)
 {
-    struct worker *w = s->worker;
-    struct shared_name name = {SHARED_RULE, "", title, strlen(title), title};
     s->setup->rule = title;
-    if (!w->conf->admin)
-        return;
-    struct shared_entry *e = shared_entry_enter(w->shared, &name, w->loop.now_ms);
-    if (!e)
-        return;
-    __atomic_add_fetch(&e->refused, 1, __ATOMIC_RELAXED);
-    shared_entry_leave(w->shared, e, w->loop.now_ms);
+    count_refusal(s, "", title);
 }
 
 size_t limit_room(struct limit_hold *hold, int side)

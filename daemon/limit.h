@@ -29,7 +29,7 @@ struct limit_hold {
     struct shared_entry *entries[LIMIT_ENTRIES];
     struct rate rate;
     struct loop_timer timer; /* of the rate */
-    uint64_t before[2];      /* bytes up and down that are nobody's of these */
+    uint64_t before[2];      /* bytes up and down that its entries have already */
     struct session *session;
 };
 
@@ -38,7 +38,10 @@ struct limit_hold {
 int limit_enter(struct session *s);
 /* The session ends; harmless where it holds nothing. */
 void limit_leave(struct session *s);
-/* The session was refused by the rule of this title. */
+/* Adds what was carried since the last time to the worker's sums, and to those of its client and
+ * user. */
+void limit_count_bytes(struct session *s);
+/* The session was refused by the rule of this title (it is kept for the log). */
 void limit_note_rule(struct session *s, const char *title);
 /* How much may be received from `side` now; 0: nothing, and the session goes on when it may. */
 size_t limit_room(struct limit_hold *hold, int side);

@@ -150,7 +150,8 @@ static bool same_address(const struct net_addr *a, const struct net_addr *b)
 static bool same_place(const struct listen_at *at, const struct listen_at *had)
 {
     if ((at->conf->kind == VD_LISTEN_TPROXY) != (had->conf->kind == VD_LISTEN_TPROXY) ||
-        at->datagrams != had->datagrams)
+        at->datagrams != had->datagrams ||
+        (at->conf->kind == VD_LISTEN_ADMIN) != (had->conf->kind == VD_LISTEN_ADMIN))
         return false;
     if (at->conf->unix_path[0] || had->conf->unix_path[0])
         return strcmp(at->conf->unix_path, had->conf->unix_path) == 0;
@@ -205,7 +206,7 @@ static int open_at(struct listen_set *set, struct listen_at *at, const struct li
     follow_port(at);
     if (!had && probe(at) != 0)
         return -1;
-    return open_rest(at, set->workers);
+    return open_rest(at, at->conf->kind == VD_LISTEN_ADMIN ? 1 : set->workers);
 }
 
 int listen_open(struct listen_set *set, const struct listen_set *have, char **error)
@@ -260,12 +261,25 @@ void listen_unlink_unless(const struct listen_set *set, const struct listen_set 
     }
 }
 
+void listen_close_all_but_admin(struct listen_set *set)
+{
+    for (size_t i = 0; i < set->count; i++)
+        for (unsigned k = 0; k < set->workers; k++) {
+            int *fd = &set->at[i].fds[k];
+            if (*fd >= 0 && set->at[i].conf->kind != VD_LISTEN_ADMIN) {
+                close(*fd);
+                *fd = -1;
+            }
+        }
+}
+
 void listen_close_others(struct listen_set *set, int slot)
 {
     for (size_t i = 0; i < set->count; i++) {
         for (unsigned k = 0; k < set->workers; k++) {
             struct listen_at *at = &set->at[i];
-            if (at->fds[k] < 0 || (int)k == slot || at->shared)
+            bool own = at->conf->kind != VD_LISTEN_ADMIN && ((int)k == slot || at->shared);
+            if (at->fds[k] < 0 || own)
                 continue;
             close(at->fds[k]);
             at->fds[k] = -1;

@@ -16,7 +16,8 @@ static const char *kind_name(enum vd_listen_kind kind)
     static const char *const names[] = {
         [VD_LISTEN_MIXED] = "mixed",   [VD_LISTEN_SOCKS] = "socks",
         [VD_LISTEN_HTTP] = "http",     [VD_LISTEN_REDIRECT] = "redirect",
-        [VD_LISTEN_TPROXY] = "tproxy", [VD_LISTEN_FORWARD] = "forward"};
+        [VD_LISTEN_TPROXY] = "tproxy", [VD_LISTEN_FORWARD] = "forward",
+        [VD_LISTEN_ADMIN] = "admin"};
     return names[kind];
 }
 
@@ -27,7 +28,8 @@ static unsigned offers_of(enum vd_listen_kind kind, bool logins)
                                       [VD_LISTEN_HTTP] = VD_OFFER_HTTP,
                                       [VD_LISTEN_REDIRECT] = 0,
                                       [VD_LISTEN_TPROXY] = 0,
-                                      [VD_LISTEN_FORWARD] = 0};
+                                      [VD_LISTEN_FORWARD] = 0,
+                                      [VD_LISTEN_ADMIN] = 0};
     return offers[kind] | (logins ? VD_OFFER_LOGIN_NEEDED : 0u);
 }
 
@@ -97,8 +99,21 @@ static struct listen_at *add(struct listen_set *set, const struct vd_conf_daemon
     return at;
 }
 
+/* What is shown is nobody's business but the administrator's. */
+static int judge_admin(const struct vd_conf_daemon *conf, const struct listen_at *at, char **error)
+{
+    struct vd_ip ip = net_addr_ip(&at->addr);
+    if (at->conf->unix_path[0] || vd_ip_class(&ip) == VD_CLASS_LOOPBACK || conf->admin_login)
+        return 0;
+    return complain(error, at->conf,
+                    "refused, for everybody could read the status page; set admin_login, or "
+                    "listen on 127.0.0.1 or unix:/PATH");
+}
+
 static int judge(const struct vd_conf_daemon *conf, const struct listen_at *at, char **error)
 {
+    if (at->conf->kind == VD_LISTEN_ADMIN)
+        return judge_admin(conf, at, error);
     if (!is_open_proxy(conf, at))
         return 0;
     return complain(error, at->conf,
@@ -214,6 +229,10 @@ int listen_plan(struct listen_set *set, const struct vd_conf_daemon *conf, unsig
             listen_free(set);
             return -1;
         }
+    }
+    if (conf->admin && plan(set, conf, conf->admin, error) != 0) {
+        listen_free(set);
+        return -1;
     }
     if (plan_all_tls(set, error) == 0)
         return 0;

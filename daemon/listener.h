@@ -54,6 +54,8 @@ void listen_close_unless(struct listen_set *set, const struct listen_set *other)
 void listen_unlink_unless(const struct listen_set *set, const struct listen_set *other);
 /* In a worker: closes every socket but those of `slot`. */
 void listen_close_others(struct listen_set *set, int slot);
+/* In the process that serves the status page. */
+void listen_close_all_but_admin(struct listen_set *set);
 /* Frees the memory; closes nothing. */
 void listen_free(struct listen_set *set);
 /* "mixed://127.0.0.1:1080", and "/udp" behind it for datagrams */

@@ -6,14 +6,15 @@
  *      │  │ gets a new worker        └── a worker that dies is not replaced
  *      │
  *      └── SIGHUP: everything is read and opened anew; if that went well, new workers start, and
- * the old ones are told to accept no more, to end the sessions of users that are gone, and
- * to end with their last session
+ *          the old ones are told to accept no more, to end the sessions of users that are gone,
+ *          and to end with their last session
  *
  * A slot's sockets stay open here while its worker changes, so that what is queued on them waits.
  * They are closed when draining begins: the workers then hold the last copies, take what is queued,
  * and close them too. At a reload, sockets of listeners that stay go over to the new set. Workers
  * get SIGTERM when the parent dies (PR_SET_PDEATHSIG), so none is left behind. A worker that lived
- * less than RESTART_MS is replaced no sooner than that.
+ * less than RESTART_MS is replaced no sooner than that. The process of the status page is started
+ * again like a worker, replaced at a reload, and lives to the end of a drain.
  */
 #include "daemon/master.h"
 
@@ -27,6 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/admin.h"
 #include "daemon/confine.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
@@ -54,6 +56,7 @@ struct master {
     struct listen_set *set;
     const struct listen_set *given;
     struct slot *slots;
+    struct slot admin; /* the process of the status page (admin.h) */
     unsigned count, alive;
     struct shared shared;
     struct old_worker *old;
@@ -71,16 +74,22 @@ static int64_t clock_ms(void)
 
 /* --- workers --- */
 
-static int be_worker(struct master *m, pid_t parent, int slot)
+/* Any process that this one has forked. 0, or -1 after a line in the log. */
+static int give_up(const struct master *m, pid_t parent)
 {
-    m->shared.own = m->slots[slot].place;
     if (confine_worker(&m->options->conf) != 0) {
         log_say(LOG_QUIET, "a worker cannot give up its privileges: %s", strerror(errno));
         log_flush();
-        return 1;
+        return -1;
     }
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* a change of the user would have undone it */
-    if (getppid() != parent)
+    return getppid() == parent ? 0 : -1;
+}
+
+static int be_worker(struct master *m, pid_t parent, int slot)
+{
+    m->shared.own = m->slots[slot].place;
+    if (give_up(m, parent) != 0)
         return 1;
     signal(SIGCHLD, SIG_IGN); /* the login helper is not waited for */
     return worker_run(&m->options->conf, m->options->contexts, m->set, slot, &m->shared);
@@ -114,9 +123,34 @@ static int spawn(struct master *m, unsigned index)
     return 0;
 }
 
+static int spawn_admin(struct master *m)
+{
+    struct slot *admin = &m->admin;
+    pid_t parent = getpid();
+    log_flush();
+    admin->started_ms = clock_ms();
+    pid_t pid = fork();
+    if (pid == 0) {
+        m->status = give_up(m, parent) == 0 ? admin_run(&m->options->conf, m->set, &m->shared) : 1;
+        return IN_WORKER;
+    }
+    if (pid < 0)
+        log_say(LOG_QUIET, "cannot start the status page: %s", strerror(errno));
+    admin->pid = pid > 0 ? pid : 0;
+    admin->due_ms = pid > 0 ? NEVER : admin->started_ms + RESTART_MS;
+    return 0;
+}
+
+static bool is_admin_due(const struct master *m)
+{
+    return m->options->conf.admin && m->admin.pid == 0 && !m->draining;
+}
+
 static int spawn_due(struct master *m)
 {
     int64_t now = clock_ms();
+    if (is_admin_due(m) && m->admin.due_ms <= now && spawn_admin(m) == IN_WORKER)
+        return IN_WORKER;
     for (unsigned i = 0; i < m->count && !m->draining; i++) {
         bool due = m->slots[i].pid == 0 && m->slots[i].due_ms <= now;
         if (due && spawn(m, i) == IN_WORKER)
@@ -152,6 +186,15 @@ static void note_death(struct master *m, struct slot *slot, int status)
                 WEXITSTATUS(status));
 }
 
+static void note_admin_death(struct master *m)
+{
+    int64_t soonest = m->admin.started_ms + RESTART_MS, now = clock_ms();
+    m->admin.pid = 0;
+    m->admin.due_ms = soonest > now ? soonest : now;
+    if (!m->draining)
+        log_say(LOG_QUIET, "the process of the status page ended; it is replaced");
+}
+
 static void note_old_death(struct master *m, pid_t pid)
 {
     for (size_t i = 0; i < m->old_count; i++) {
@@ -175,6 +218,8 @@ static void reap(struct master *m)
                 slot = &m->slots[i];
         if (slot)
             note_death(m, slot, status);
+        else if (pid == m->admin.pid)
+            note_admin_death(m);
         else
             note_old_death(m, pid);
     }
@@ -273,11 +318,15 @@ static int reload(struct master *m)
     }
     shared_next_generation(&m->shared, m->old_count == 0);
     revoke_users(&m->shared, &m->options->conf, &options.conf);
+    pid_t admin = m->admin.pid;
+    m->admin = (struct slot){.pid = 0};
     change(m, &options, &set, slots);
     if (spawn_due(m) == IN_WORKER)
         return IN_WORKER;
     for (size_t i = 0; i < m->old_count; i++)
         kill(m->old[i].pid, SIGUSR1);
+    if (admin > 0)
+        kill(admin, SIGTERM);
     log_say(LOG_NORMAL, "reloaded");
     notify("READY=1");
     return 0;
@@ -338,6 +387,8 @@ static int await(const struct master *m, const sigset_t *set)
     for (unsigned i = 0; i < m->count && !m->draining; i++)
         if (m->slots[i].pid == 0 && m->slots[i].due_ms < due)
             due = m->slots[i].due_ms;
+    if (is_admin_due(m) && m->admin.due_ms < due)
+        due = m->admin.due_ms;
     if (due == INT64_MAX)
         return sigwaitinfo(set, NULL);
     int64_t left = due > now ? due - now : 0;
@@ -373,6 +424,8 @@ static int run(struct master *m)
         if (spawn_due(m) == IN_WORKER)
             return m->status;
     }
+    if (m->admin.pid > 0)
+        kill(m->admin.pid, SIGTERM);
     log_flush();
     return 0;
 }

@@ -40,6 +40,8 @@ static const char usage[] =
     "      --check-config       read the configuration, say what is wrong with it, and end\n"
     "      --print-config       print the effective configuration and end\n"
     "  -w, --workers N          worker processes (default: one per core)\n"
+    "      --admin ADDR         status page, /status.json and /metrics on HOST[:PORT] or "
+    "unix:/PATH\n"
     "  -q, --quiet              only trouble is logged\n"
     "  -v, --verbose            a line when a tunnel begins, too\n"
     "      --log-format FORMAT  text or json\n"
@@ -79,6 +81,7 @@ struct given {
     unsigned pick; /* 0: not said */
     unsigned workers;
     int log_json; /* -1: not said */
+    const char *admin;
 };
 
 static bool reloading; /* there is a log */
@@ -263,7 +266,8 @@ static int read_option(struct options *o, struct given *g, int option, char **ar
     case 'h':
         return serve(o, usage);
     case ADMIN:
-        return complain("--admin is not served by this version; leave it out");
+        g->admin = optarg;
+        return 0;
     default:
         return complain_of_use(option, argv);
     }
@@ -408,6 +412,7 @@ static int set_certificate(struct vd_conf_daemon *c, const struct given *g)
 static int read_all(struct options *o, int argc, char **argv)
 {
     struct given g = {.log_json = -1, .mode = -1};
+    char *error = NULL;
     vd_conf_daemon_init(&o->conf);
     optind = 0; /* from the beginning, also the second time */
     if (read_command_line(o, &g, argc, argv) != 0)
@@ -421,6 +426,8 @@ static int read_all(struct options *o, int argc, char **argv)
     if (path && read_config(&o->conf, path) != 0)
         return -1;
     put_back(&o->conf, &g);
+    if (g.admin && vd_conf_daemon_set_admin(&o->conf, g.admin, &error) != 0)
+        return complain_of("--admin", error);
     return set_mode(&o->conf, &g);
 }
 

@@ -186,6 +186,23 @@ static void print_seconds(FILE *to, const char *key, uint32_t ms)
     fprintf(to, " %s = %u.%03u", key, ms / 1000, ms % 1000);
 }
 
+static void print_admin(FILE *to, const struct vd_conf_daemon *c)
+{
+    char text[VD_ENDPOINT_TEXT + VD_UNIX_PATH_MAX];
+    struct vd_out out = vd_out_over(text, sizeof text);
+    vd_out_text(&out, c->admin->unix_path[0] ? "unix:" : "");
+    if (c->admin->unix_path[0])
+        vd_out_text(&out, c->admin->unix_path);
+    else
+        vd_endpoint_print(&out, &c->admin->at);
+    fputs("admin = ", to);
+    quoted(to, text, out.len);
+    fputs("\n", to);
+    if (c->admin_login)
+        fprintf(to, "# admin_login of %.*s: by hash\n", (int)strcspn(c->admin_login, ":"),
+                c->admin_login);
+}
+
 static void print_hops(FILE *to, const struct vd_conf_chain *up)
 {
     char text[VD_URL_TEXT + VD_URL_OPTIONS_TEXT];
@@ -269,6 +286,8 @@ int print_config(FILE *to, const struct vd_conf_daemon *c)
         fprintf(to, "sessions = %u\n", c->sessions_max);
     if (c->handshakes_max > 0)
         fprintf(to, "handshakes = %u\n", c->handshakes_max);
+    if (c->admin)
+        print_admin(to, c);
     if (c->run_as) {
         fputs("user = ", to);
         quoted(to, c->run_as, strlen(c->run_as));

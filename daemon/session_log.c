@@ -5,7 +5,7 @@
 #include "daemon/log.h"
 #include "daemon/session_state.h"
 
-static const char *command_name(unsigned command)
+const char *session_command_name(unsigned command)
 {
     switch (command) {
     case VD_CONNECT:
@@ -19,15 +19,21 @@ static const char *command_name(unsigned command)
     }
 }
 
-static void log_via(const struct session_way *way)
+void session_print_via(const struct session *s, struct vd_out *out)
+{
+    const struct session_way *way = &s->way;
+    for (unsigned i = 0; i < way->count; i++) {
+        if (i > 0)
+            vd_out_text(out, ",");
+        vd_url_print(out, &way->upstream->conf->chain.hops[way->order[i]]);
+    }
+}
+
+static void log_via(const struct session *s)
 {
     static char text[VD_HOPS_MAX * VD_URL_TEXT];
     struct vd_out out = vd_out_over(text, sizeof text);
-    for (unsigned i = 0; i < way->count; i++) {
-        if (i > 0)
-            vd_out_text(&out, ",");
-        vd_url_print(&out, &way->upstream->conf->chain.hops[way->order[i]]);
-    }
+    session_print_via(s, &out);
     log_text("via", text, out.len);
 }
 
@@ -49,7 +55,7 @@ static void log_associate_out(const struct associate *a)
     log_addr("out", &out);
 }
 
-static const char *protocol_of(const struct session *s)
+const char *session_protocol(const struct session *s)
 {
     return s->setup ? vd_accept_name(&s->setup->accept) : s->protocol;
 }
@@ -59,12 +65,12 @@ static void log_who_and_where(const struct session *s)
     const struct session_setup *setup = s->setup;
     log_addr("client", &s->client);
     log_addr("local", &s->local);
-    log_word("protocol", protocol_of(s));
+    log_word("protocol", session_protocol(s));
     if (setup)
         log_text("user", setup->accept.user, setup->accept.user_len);
     else
         log_text("user", s->names, s->user_len);
-    log_word("command", s->forward && s->command ? "forward" : command_name(s->command));
+    log_word("command", s->forward && s->command ? "forward" : session_command_name(s->command));
     if (setup && s->command)
         log_endpoint("target", &setup->accept.target);
     else
@@ -74,7 +80,7 @@ static void log_who_and_where(const struct session *s)
     else
         log_addr("out", &s->out);
     log_addr("peer", &s->peer);
-    log_via(&s->way);
+    log_via(s);
 }
 
 /* How the client's own connection is protected, or why that failed. */
@@ -100,19 +106,19 @@ void session_log_open(const struct session *s)
     log_end();
 }
 
-static uint64_t bytes_up(const struct session *s)
+uint64_t session_bytes_up(const struct session *s)
 {
     return s->udp ? s->udp->up.bytes : s->relay.flow[RELAY_CLIENT].bytes;
 }
 
-static uint64_t bytes_down(const struct session *s)
+uint64_t session_bytes_down(const struct session *s)
 {
     return s->udp ? s->udp->down.bytes : s->relay.flow[RELAY_TARGET].bytes;
 }
 
 void session_count_bytes(struct session *s)
 {
-    uint64_t up = bytes_up(s), down = bytes_down(s);
+    uint64_t up = session_bytes_up(s), down = session_bytes_down(s);
     shared_add(&s->worker->counts->bytes_up, up - s->counted[0]);
     shared_add(&s->worker->counts->bytes_down, down - s->counted[1]);
     s->counted[0] = up;
@@ -123,7 +129,7 @@ static void count_end(struct session *s, const char *end, const char *error)
 {
     struct shared_counts *c = s->worker->counts;
     session_count_bytes(s);
-    shared_note_end(c, protocol_of(s), end, error);
+    shared_note_end(c, session_protocol(s), end, error);
     if (!s->udp)
         return;
     shared_add(&c->datagrams_up, s->udp->up.datagrams);
@@ -138,8 +144,8 @@ void session_log_end(struct session *s, const char *end, const char *error)
         return;
     log_begin("session");
     log_who_and_where(s);
-    log_number("up", bytes_up(s));
-    log_number("down", bytes_down(s));
+    log_number("up", session_bytes_up(s));
+    log_number("down", session_bytes_down(s));
     log_number("ms", (uint64_t)(s->worker->loop.now_ms - s->started_ms));
     log_time();
     log_upstream(&s->way);

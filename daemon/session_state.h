@@ -232,6 +232,12 @@ void session_drop_way(struct session *s);
 /* A request that was forwarded, with the words of a session's end. */
 void session_log_request(const struct session *s, const char *end);
 
+/* What is told of a session, in the log and on the status page. */
+void session_print_via(const struct session *s, struct vd_out *out);
+const char *session_command_name(unsigned command);
+const char *session_protocol(const struct session *s);
+uint64_t session_bytes_up(const struct session *s);
+uint64_t session_bytes_down(const struct session *s);
 /* Adds what was carried since the last time to the worker's sums. */
 void session_count_bytes(struct session *s);
 /* Counts it, too, and is called once. `error` is an RFC 9209 word, or NULL. */

@@ -2,7 +2,7 @@
  * The mapping is as long as it can ever get, but memory is taken by the page, when it is touched.
  *
  *     head | workers | hops | cells of the hops: a row for each, a column for each slot |
- *     removed users | table of clients and users
+ *     removed users | samples | rows of sessions for each slot | table of clients and users
  *
  * A slot goes through
  *
@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "daemon/shared_table.h"
 #include "proto/err.h"
@@ -26,6 +27,7 @@ enum { SPARE_SLOTS = 64, WORDS = sizeof(struct shared_counts) / sizeof(uint64_t)
 
 struct shared_head {
     uint32_t folding, generation;
+    int64_t started_ms;
     uint32_t used; /* no slot from here on was ever taken */
     struct shared_counts gone;
 };
@@ -71,7 +73,10 @@ int shared_init(struct shared *sh, unsigned workers)
     size_t hops = rounded(SHARED_HOPS * sizeof(struct shared_hop));
     size_t cells = rounded((SHARED_HOPS + 1) * slots * sizeof(uint32_t));
     size_t revoked = rounded(sizeof(struct shared_revoked));
-    size_t all = head + slot + hops + cells + revoked + shared_table_size(slots);
+    size_t history = rounded(sizeof(struct shared_history));
+    size_t rows = rounded(slots * sizeof(struct shared_rows));
+    size_t table = head + slot + hops + cells + revoked + history + rows;
+    size_t all = table + shared_table_size(slots);
     char *at =
         mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED)
@@ -83,8 +88,13 @@ int shared_init(struct shared *sh, unsigned workers)
                           .hops = (void *)(at + head + slot),
                           .hop_cells = (void *)(at + head + slot + hops),
                           .revoked = (void *)(at + head + slot + hops + cells),
-                          .table = at + head + slot + hops + cells + revoked,
+                          .history = (void *)(at + head + slot + hops + cells + revoked),
+                          .rows = (void *)(at + head + slot + hops + cells + revoked + history),
+                          .table = at + table,
                           .size = all};
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    sh->head->started_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
     return getrandom(sh->secret, sizeof sh->secret, 0) == sizeof sh->secret ? 0 : -1;
 }
 
@@ -148,6 +158,8 @@ void shared_clear_slot(struct shared *sh, int slot)
         if (i == SHARED_HOPS || sh->hops[i].key != 0)
             shared_set(&sh->hop_cells[i * sh->slots + (unsigned)slot], 0);
     shared_table_clear(sh, (unsigned)slot);
+    shared_set(&sh->rows[slot].count, 0);
+    shared_set(&sh->rows[slot].seq, 0);
     memset(w, 0, sizeof *w);
     __atomic_add_fetch(folding, 1, __ATOMIC_SEQ_CST);
 }
@@ -158,6 +170,11 @@ void shared_next_generation(struct shared *sh, bool alone)
         if (sh->hops[i].key != 0 && sh->hops[i].generation != sh->head->generation)
             memset(&sh->hops[i], 0, sizeof sh->hops[i]);
     shared_set(&sh->head->generation, sh->head->generation + 1);
+}
+
+int64_t shared_started_ms(const struct shared *sh)
+{
+    return sh->head->started_ms;
 }
 
 uint32_t shared_generation(const struct shared *sh)
@@ -331,4 +348,20 @@ void shared_sums(const struct shared *sh, struct shared_counts *sums)
             fold(sums, &sh->workers[i - 1].counts);
         after = __atomic_load_n(&sh->head->folding, __ATOMIC_SEQ_CST);
     } while (before != after || before % 2 == 1);
+}
+
+uint32_t shared_read_rows(const struct shared *sh, unsigned slot, struct shared_row *rows)
+{
+    enum { TRIES = 100 };
+    const struct shared_rows *from = &sh->rows[slot];
+    for (int i = 0; i < TRIES; i++) {
+        uint32_t seq = __atomic_load_n(&from->seq, __ATOMIC_ACQUIRE);
+        uint32_t count = __atomic_load_n(&from->count, __ATOMIC_RELAXED);
+        count = count < SHARED_ROWS ? count : SHARED_ROWS;
+        memcpy(rows, from->at, count * sizeof *rows);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        if (seq % 2 == 0 && seq == __atomic_load_n(&from->seq, __ATOMIC_RELAXED))
+            return count;
+    }
+    return 0;
 }

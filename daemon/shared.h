@@ -27,7 +27,10 @@ enum {
     SHARED_HOPS = 1024, /* records of hops and targets */
     SHARED_TEXT = 128,  /* bytes of a name that is shown, its NUL included */
     SHARED_TIMES = 9, /* classes of a duration: up to 1, 5, 10, 50, 100, 500, 1000, 5000 ms; more */
-    SHARED_REASONS = 64
+    SHARED_REASONS = 64,
+    SHARED_ROWS = 256, /* sessions of a worker that are shown */
+    SHARED_SAMPLES = 150,
+    SHARED_SAMPLE_MS = 2000
 };
 
 /* What a session spoke, and how it ended: the words of log.h, in this order. */
@@ -114,6 +117,32 @@ struct shared_revoked {
     uint64_t keys[SHARED_REVOKED]; /* shared_user_key; the last ones */
 };
 
+/* A session as it is shown; shared_rows. */
+struct shared_row {
+    int64_t started_ms;
+    uint64_t up, down; /* bytes */
+    /* texts, each ended by NUL, cut if need be */
+    char client[56], user[64], protocol[12], command[12], target[SHARED_TEXT], chain[SHARED_TEXT];
+};
+
+/* The newest sessions of a worker, written anew each second where there is a status page. `seq` is
+ * odd meanwhile. */
+struct shared_rows {
+    uint32_t seq, count;
+    struct shared_row at[SHARED_ROWS];
+};
+
+/* The sums, every SHARED_SAMPLE_MS; written by the process of the status page. */
+struct shared_sample {
+    int64_t at_ms;
+    uint64_t accepted, bytes_up, bytes_down, refused;
+    uint32_t sessions;
+};
+struct shared_history {
+    uint64_t count; /* in all; number i stands at i % SHARED_SAMPLES */
+    struct shared_sample at[SHARED_SAMPLES];
+};
+
 struct shared_head;
 
 /* A process's own view of the mapping. */
@@ -126,8 +155,10 @@ struct shared {
     struct shared_hop *hops;       /* SHARED_HOPS */
     uint32_t *hop_cells;           /* SHARED_HOPS + 1 rows of `slots` */
     struct shared_revoked *revoked;
-    void *table;        /* shared_table.h */
-    uint64_t secret[3]; /* of its keys */
+    struct shared_history *history;
+    struct shared_rows *rows; /* `slots` of them */
+    void *table;              /* shared_table.h */
+    uint64_t secret[3];       /* of its keys */
 };
 
 /* In the parent, once, for `workers` at a time and those that live on after reloads. 0, or -1 with
@@ -196,8 +227,11 @@ void shared_sums(const struct shared *sh, struct shared_counts *sums);
 /* What is open in all workers: *one is the field of shared->workers[0]. */
 uint32_t shared_total(const struct shared *sh, const uint32_t *one);
 uint32_t shared_generation(const struct shared *sh);
+int64_t shared_started_ms(const struct shared *sh); /* when the mapping was made */
 /* What stands for a user's name. */
 uint64_t shared_user_key(const struct shared *sh, const char *name, size_t len);
+/* Copies the rows of a worker, at most SHARED_ROWS; how many. */
+uint32_t shared_read_rows(const struct shared *sh, unsigned slot, struct shared_row *rows);
 /* No slot from this one on was ever taken. */
 unsigned shared_used(const struct shared *sh);
 

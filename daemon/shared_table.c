@@ -154,14 +154,20 @@ static int victim(const struct shared *sh, size_t first, int64_t now_ms)
     return best;
 }
 
+/* Into a place of zeros; a long one is cut. */
+static void keep_text(char *to, size_t size, const char *text)
+{
+    size_t len = strlen(text);
+    memcpy(to, text, len < size ? len : size - 1);
+}
+
 static void write_entry(struct shared_entry *e, const struct shared_name *name, int64_t now_ms)
 {
-    size_t len = strlen(name->text);
-    len = len < SHARED_TEXT ? len : SHARED_TEXT - 1;
     memset(e, 0, sizeof *e);
     e->kind = name->kind;
     e->used_ms = now_ms;
-    memcpy(e->text, name->text, len);
+    keep_text(e->scope, sizeof e->scope, name->scope);
+    keep_text(e->text, sizeof e->text, name->text);
 }
 
 /* false: somebody was faster, or entered; look again. */

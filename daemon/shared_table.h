@@ -26,7 +26,8 @@ struct shared_entry {
     int64_t rate_at_ns;     /* bucket of bytes (rate.h) */
     uint64_t total;         /* sessions */
     uint64_t refused;       /* sessions or logins */
-    uint64_t up, down;      /* bytes of sessions that have ended */
+    uint64_t up, down;      /* bytes */
+    char scope[64];         /* the limit's title */
     char text[SHARED_TEXT]; /* the name, as it is shown */
 };
 

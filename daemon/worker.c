@@ -12,6 +12,7 @@
 
 #include "daemon/batch.h"
 #include "daemon/log.h"
+#include "daemon/publish.h"
 #include "daemon/revoke.h"
 #include "daemon/session.h"
 #include "daemon/tproxy.h"
@@ -192,10 +193,13 @@ static int start_listeners(struct worker *w, const struct listen_set *set, int s
     w->listeners = calloc(set->count, sizeof *w->listeners);
     if (!w->listeners)
         return -1;
-    w->listener_count = set->count;
-    for (size_t i = 0; i < set->count; i++)
-        if (listener_start(&w->listeners[i], w, &set->at[i], slot) != 0)
+    for (size_t i = 0; i < set->count; i++) {
+        if (set->at[i].conf->kind == VD_LISTEN_ADMIN)
+            continue;
+        if (listener_start(&w->listeners[w->listener_count], w, &set->at[i], slot) != 0)
             return -1;
+        w->listener_count++;
+    }
     return 0;
 }
 
@@ -250,6 +254,7 @@ static int start(struct worker *w, const struct listen_set *set, int slot)
     if (!w->access || !w->login || upstreams_start(&w->upstreams, conf, w->shared, &w->loop) != 0 ||
         start_resolvers(w) != 0 || !(w->checks = upstream_checks_new(w)))
         return -1;
+    publish_start(w);
     return start_listeners(w, set, slot);
 }
 

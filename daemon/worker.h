@@ -51,7 +51,7 @@ struct worker {
     bool paused;   /* accept: too many sessions, or no descriptors */
     bool retrying; /* the pause was over, and nothing could be accepted yet */
     bool draining;
-    struct loop_timer resume, drain;
+    struct loop_timer resume, drain, publish;
     int64_t told_pause_ms;
     struct loop_io signals;
 };

@@ -16,7 +16,7 @@ _viaduct_value()
             compopt -o nospace 2>/dev/null
             ;;
         -f | --config | --log | --import | --users) COMPREPLY=($(compgen -f -- "$2")) ;;
-        -[cnbtluaw] | --workers | --chain | --pick | --bypass | --timeout | --listen | --user | --allow | --deny | --limit) COMPREPLY=() ;;
+        -[cnbtluaw] | --workers | --chain | --pick | --bypass | --timeout | --listen | --user | --allow | --deny | --limit | --admin) COMPREPLY=() ;;
         *) return 1 ;;
     esac
 }
@@ -67,7 +67,7 @@ _viaductd()
     COMPREPLY=()
     _viaduct_value "$before" "$word" && return
     COMPREPLY=($(compgen -W '-l --listen -x --proxy -m --mode -n --pick -u --user --users -a --allow --deny --limit -f --config
-        --check-config --print-config -w --workers -q --quiet -v --verbose --log-format
+        --check-config --print-config --admin -w --workers -q --quiet -v --verbose --log-format
         --tls-cert --tls-key -V --version -h --help' -- "$word"))
 }
 

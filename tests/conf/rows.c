@@ -287,12 +287,18 @@ const struct conf_row conf_daemon_rows[] = {
     {"upstream { hops = \"http://h\"\n proxy_protocol = \"v1\" }", NULL},
     {"upstream { hops = \"http://h\"\n proxy_protocol = \"v3\" }",
      "x.conf:2: unknown proxy_protocol `v3`; allowed: none, v1, v2"},
-    {"admin = \"127.0.0.1:9180\"",
-     "x.conf:1: `admin` is not served by this version; allowed: listen, proxy, allow, deny, "
-     "limit, upstream, timeouts, users, logins, explain, dns, resolver, nameservers, workers, "
-     "sessions, handshakes, "
-     "log_format, udp_filter, "
-     "mark, user"},
+    {"admin = \"127.0.0.1:9180\" admin_login = \"root:$6$salt$hash\"", NULL},
+    {"admin = \"unix:/run/admin\"", NULL},
+    {"admin = \"127.0.0.1\"", NULL},
+    {"admin = \"http://127.0.0.1:1\"",
+     "x.conf:1: bad admin `http://127.0.0.1:1`; allowed: HOST[:PORT], unix:/PATH"},
+    {"\nadmin = \"unix:run\"", "x.conf:2: bad admin `unix:run`; allowed: HOST[:PORT], unix:/PATH"},
+    {"admin_login = \"root:secret\"",
+     "x.conf:1: bad admin_login `root:***`; allowed: NAME:HASH, of crypt(3), what `openssl passwd "
+     "-6` prints"},
+    {"admin_login = \"secret\"",
+     "x.conf:1: bad admin_login `:***`; allowed: NAME:HASH, of crypt(3), what `openssl passwd -6` "
+     "prints"},
     {"resolver = \"system\" dns = \"chain\"", NULL},
     {"resolver = \"cares\" dns = auto nameservers = {\"9.9.9.9\", \"[fd00::1]:5353\", \"fd00::1\"}",
      NULL},
@@ -309,7 +315,7 @@ const struct conf_row conf_daemon_rows[] = {
     {"lisen a { }", "x.conf:1: unknown option `lisen`; allowed: listen, proxy, allow, deny, "
                     "limit, upstream, timeouts, users, logins, explain, dns, resolver, "
                     "nameservers, workers, sessions, "
-                    "handshakes, log_format, "
+                    "handshakes, admin, admin_login, log_format, "
                     "udp_filter, mark, user"},
 
     {"allow a { from = {\"10.0.0.0/8\"} to = \"*:443\" commands = {\"connect\", \"bind\"} "

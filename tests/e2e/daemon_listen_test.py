@@ -296,12 +296,7 @@ def forwarded(w, port):
     def daemon(targets, more="", conf="", at=HERE, **how):
         listed = ", ".join(f'"{t}"' for t in targets)
         return Daemon(w, conf=f'listen f {{ url = "forward://{at}:0" targets = {{{listed}}} {more} }}\n{conf}', listens=1, **how)
-    visits = []
-
-    def counted(peer):
-        visits.append(peer.sock.getsockname()[1])
-        echo(peer)
-    farm = [hostile.Scripted(HOME, HERE, w.port(), counted) for _ in range(3)]
+    farm = [hostile.Scripted(HOME, HERE, w.port(), echo) for _ in range(3)]
     targets = [f"{HERE}:{server.port}" for server in farm]
     ports = [str(server.port) for server in farm]
 
@@ -370,8 +365,15 @@ def forwarded(w, port):
 
     def by_all():
         """Several workers take turns together, count together, and check once for all."""
-        tap.same(names(daemon(targets, workers=4), 24), ports * 8, "in turn")
-        d = daemon(targets, 'balance = "leastconn" check = 0.2', workers=4)
+        visits = []
+
+        def counted(peer):
+            visits.append(peer.sock.getsockname()[1])
+            echo(peer)
+        own = [hostile.Scripted(HOME, HERE, w.port(), counted) for _ in range(3)]
+        ports = [str(server.port) for server in own]
+        tap.same(names(daemon([f"{HERE}:{p}" for p in ports], workers=4), 24), ports * 8, "in turn")
+        d = daemon([f"{HERE}:{p}" for p in ports], 'balance = "leastconn" check = 0.2', workers=4)
         before, began = list(visits), time.monotonic()
         time.sleep(1)
         checks = [len([v for v in visits[len(before):] if v == int(p)]) for p in ports]
