@@ -83,15 +83,25 @@ static void log_who_and_where(const struct session *s)
     log_via(s);
 }
 
-/* How the client's own connection is protected, or why that failed. */
-static void log_tls(const struct session *s, bool with_failure)
+/* How the client's own connection is protected. */
+static void log_tls(const struct session *s)
 {
     const struct tls *tls = s->relay.leg[RELAY_CLIENT].tls;
     if (*tls_version(tls))
         log_word("tls", tls_version(tls));
-    if (tls_failure(tls) == VD_OK || !with_failure)
+}
+
+/* Why TLS, where nothing else is said, has failed or broken off, on the client's side or the other.
+ */
+static void log_tls_trouble(const struct session *s)
+{
+    const struct tls *tls = s->relay.leg[RELAY_CLIENT].tls;
+    if (!tls_is_cut(tls))
+        tls = s->relay.leg[RELAY_TARGET].tls;
+    if (!tls_is_cut(tls))
         return;
-    log_word("error", vd_err_proxy_status(tls_failure(tls)));
+    if (tls_failure(tls) != VD_OK)
+        log_word("error", vd_err_proxy_status(tls_failure(tls)));
     log_text("said", tls_said(tls), strlen(tls_said(tls)));
 }
 
@@ -160,7 +170,9 @@ void session_log_end(struct session *s, const char *end, const char *error)
         log_text("said", s->setup->dial.said, s->setup->dial.said_len);
     if (error && s->setup && s->setup->rule)
         log_text("rule", s->setup->rule, strlen(s->setup->rule));
-    log_tls(s, error == NULL);
+    log_tls(s);
+    if (!error)
+        log_tls_trouble(s);
     log_word("end", end);
     log_end();
 }

@@ -50,8 +50,8 @@ static void refuse_plain(struct session *s, uint8_t first)
     const char *text;
     size_t len = refusal_for(first, &text);
     say(s, "plain text on a listener for TLS");
-    if (len > 0 && send(session_leg(s, RELAY_CLIENT)->io.fd, text, len, MSG_NOSIGNAL) < 0)
-        len = 0;
+    if (len > 0)
+        send(session_leg(s, RELAY_CLIENT)->io.fd, text, len, MSG_NOSIGNAL);
     handshake_leave(s, "refused", vd_err_proxy_status(VD_ERR_TLS));
 }
 

@@ -118,7 +118,10 @@ def ends(w, ca, cert):
             tap.same(ended["how"], want, how)
             if how == "finish":
                 visit.close()
-            tap.same(d.session(visit)["end"], "closed" if how == "finish" else "reset-by-client")
+            line = d.session(visit)
+            tap.same(line["end"], "closed" if how == "finish" else "reset-by-client")
+            tap.same(line.get("said"), {"bare_end": '"the connection ended without close_notify"',
+                                        "reset": '"Connection reset by peer"'}.get(how), how)
 
         def breaks(peer):
             peer.read(1)
