@@ -84,6 +84,8 @@ RESPONSES = (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", b"HTTP/1.0 20
              b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No\r\n\r\n", b"HTTP/1.1 304 No\r\nConnection: close\r\n\r\n",
              b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n")
 
+MUTATIONS = int(os.environ.get("VIADUCT_TEST_MUTATIONS", "1500"))  # the long run has 20,000
+
 
 def mutated(chance, text):
     text = bytearray(text)
@@ -181,7 +183,7 @@ def hostility(w):
         tap.same(c.response()[0], 200)
         c.close()
         fds = wait_until(lambda: not daemon.sockets(HOME, worker) and daemon.descriptors(worker), "an idle worker")
-        for number in range(1500):
+        for number in range(MUTATIONS):
             sock = dial(m.at, HOME)
             text = b"".join(mutated(chance, chance.choice(seeds)) if chance.random() < 0.7 else chance.choice(seeds)
                             for _ in range(chance.randint(1, 3)))
@@ -221,7 +223,7 @@ def hostility(w):
         yield f"a response with {what}", lambda t=text: bad_response(t)
     yield "more than a response", split_response
     yield "the daemon as its own target", loops
-    yield "1,500 connections with mistakes", mutations
+    yield f"{MUTATIONS} connections with mistakes", mutations
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ CODES = {
     "refused": (5, 91, 502, "connection_refused"), "network": (3, 91, 502, "destination_ip_unroutable"),
     "host": (4, 91, 502, "destination_unavailable"), "name": (4, 91, 502, "dns_error"),
     "denied": (2, 91, 403, "http_request_denied"), "late": (6, 91, 504, "connection_timeout")}
+MUTATIONS = int(os.environ.get("VIADUCT_TEST_MUTATIONS", "2000"))  # the long run has 20,000
 SHORT = "timeouts { connect = 0.4 }\n"
 
 
@@ -222,7 +223,7 @@ def refusals(w, servers):
         m.visit(SOCKS5, target).close()
         fds = wait_until(lambda: not daemon.sockets(HOME, worker) and daemon.descriptors(worker), "an idle worker")
         with netns.inside(HOME):
-            for number in range(2000):
+            for number in range(MUTATIONS):
                 sock = dial(m.at)
                 text = mutated(chance, seeds[number % len(seeds)])
                 try:
@@ -251,7 +252,7 @@ def refusals(w, servers):
     yield "a name that a rule refuses is not looked up", no_lookup
     yield "unknown commands", commands
     yield "nonsense is refused", nonsense
-    yield "2,000 handshakes with mistakes", mutations
+    yield f"{MUTATIONS} handshakes with mistakes", mutations
 
 
 def logins(w, servers):

@@ -10,6 +10,8 @@
  *
  * libc is called past whatever hooks it, which may be what is under test.
  *
+ * The time of day can be put forward and back too; time that only passes cannot.
+ *
  * What fails does nothing, as in the kernel, but for three: an interrupted connect() goes on by
  * itself, an interrupted close() has closed, and a connection that was told to be reset has ended.
  * And as in the kernel, whoever is told EAGAIN, or of less than he asked for, is told by an
@@ -27,7 +29,9 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { ROWS = 64, NAME = 24, SHORT = -1, WATCHED = 4096 };
@@ -44,6 +48,7 @@ struct row {
 static struct control {
     uint32_t armed;
     int32_t pid;
+    int64_t clock_s; /* added to the time of day, whether armed or not */
     struct row row[ROWS];
 } * control;
 
@@ -273,6 +278,40 @@ int close(int fd)
         return r;
     errno = error;
     return -1;
+}
+
+static int64_t clock_jump(void)
+{
+    return control ? __atomic_load_n(&control->clock_s, __ATOMIC_SEQ_CST) : 0;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    NEXT(int, clock_gettime, (clockid_t, struct timespec *));
+    int r = next(clock, now);
+
+    if (r == 0 && clock != CLOCK_MONOTONIC && clock != CLOCK_MONOTONIC_COARSE)
+        now->tv_sec += clock_jump();
+    return r;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone)
+{
+    NEXT(int, gettimeofday, (struct timeval *, void *));
+    int r = next(now, zone);
+
+    now->tv_sec += clock_jump();
+    return r;
+}
+
+time_t time(time_t *when)
+{
+    NEXT(time_t, time, (time_t *));
+    time_t now = next(NULL) + clock_jump();
+
+    if (when)
+        *when = now;
+    return now;
 }
 
 static int open_with(int (*next)(const char *, int, ...), const char *call, const char *path,

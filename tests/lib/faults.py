@@ -13,7 +13,8 @@ import struct
 from . import tap
 
 SHORT = -1  # one byte of the work is done
-HEAD, ROW, ROWS = struct.Struct("Ii"), struct.Struct("24siIIII"), 64
+HEAD, CLOCK, ROW, ROWS = struct.Struct("=Ii"), struct.Struct("=q"), struct.Struct("24siIIII"), 64
+AT = HEAD.size + CLOCK.size
 CALLS = ("socket", "socketpair", "bind", "listen", "accept4", "connect", "getsockname", "getpeername", "getsockopt",
          "setsockopt", "shutdown", "epoll_create1", "epoll_ctl", "epoll_wait", "eventfd", "timerfd_create", "pipe2",
          "signalfd", "poll", "ppoll", "recvmmsg", "sendmmsg", "fork", "posix_fallocate64", "send", "sendto", "recv",
@@ -26,7 +27,7 @@ class Faults:
 
     def __init__(self, w, name="faults"):
         self.library = f"{w.build}/tests/lib/faults.so"
-        size = HEAD.size + ROW.size * ROWS
+        size = AT + ROW.size * ROWS
         self.path = w.file(name, "", 0o666)
         with open(self.path, "r+b") as file:
             file.truncate(size)
@@ -49,15 +50,19 @@ class Faults:
     def arm(self, on=True, pid=0):
         HEAD.pack_into(self.map, 0, on, pid)
 
+    def clock(self, seconds):
+        """The time of day is so much later from now on, or earlier; it stays until it is set anew."""
+        CLOCK.pack_into(self.map, HEAD.size, seconds)
+
     def _write(self, number, call, error, skip, times):
-        ROW.pack_into(self.map, HEAD.size + number * ROW.size, call.encode(), error, skip, times, 0, 0)
+        ROW.pack_into(self.map, AT + number * ROW.size, call.encode(), error, skip, times, 0, 0)
 
     def order(self, call, error, skip=0, times=1):
         self._write(CALLS.index(call), call, error, skip, times)
 
     def counts(self):
         """{call: (how often it was made, how often it failed by order)}, of those that were made."""
-        rows = (ROW.unpack_from(self.map, HEAD.size + n * ROW.size) for n in range(len(CALLS)))
+        rows = (ROW.unpack_from(self.map, AT + n * ROW.size) for n in range(len(CALLS)))
         return {row[0].rstrip(b"\0").decode(): row[4:] for row in rows if row[4]}
 
     def seen(self):

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Every answer that a hop can give, to a program that blocks, polls, or waits by epoll of either kind: all
+256 codes of SOCKS5 and SOCKS4, HTTP from 100 to 599, answers that end at each byte, by a close and by a
+reset, glued to what the target says, with names and IPv6 in them. And what curl makes of some.
+
+One program asks for one target after the other: its port says what the hop does. So a row is one
+connection, and all of them share a process that must bear it."""
+
+import errno
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from lib import hostile, tap, world
+from lib.hostile import socks4_reply, socks5_reply
+from lib.servers import chain
+from lib.world import NEAR, ORIGIN, PYTHON
+
+NAME = "far.test"
+EARLY = b"early bytes of the target"
+PROGRAM = """
+import errno, select, socket, sys
+how, host, first, last = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+def connect(s, to):
+    number = s.connect_ex(to)
+    if number != errno.EINPROGRESS:
+        return number
+    if how == "poll":
+        waits = select.poll()
+        waits.register(s, select.POLLOUT)
+    else:
+        waits = select.epoll()
+        waits.register(s, select.EPOLLOUT | (select.EPOLLET if how == "edge" else 0))
+    assert waits.poll(20000 if how == "poll" else 20), "no event"
+    return s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+info = socket.getaddrinfo(host, first, type=socket.SOCK_STREAM)[0]
+for port in range(first, last):
+    s = socket.socket(info[0])
+    s.setblocking(how == "blocking")
+    number = connect(s, (info[4][0], port))
+    data = b""
+    if number == 0:
+        s.setblocking(True)
+        s.settimeout(5)
+        while more := s.recv(100):
+            data += more
+    s.close()
+    print(port, number, data.hex() or "-")
+"""
+WAYS = ("blocking", "poll", "epoll", "edge")
+REFUSED, NONE, DENIED, LATE = errno.ECONNREFUSED, errno.ENETUNREACH, errno.EACCES, errno.ETIMEDOUT
+SOCKS5 = {0: 0, 2: DENIED, 3: NONE, 4: errno.EHOSTUNREACH, 6: LATE, 7: errno.EOPNOTSUPP, 8: errno.EAFNOSUPPORT}
+SOCKS4 = {90: 0, 92: DENIED, 93: DENIED}
+HTTP = {401: DENIED, 403: DENIED, 407: DENIED, 504: LATE}
+BOUNDS = {"IPv6": b"\x04" + bytes(16) + b"\0\x50", "a name": b"\x03\x04here\0\x50", "an empty name": b"\x03\x00\0\x50",
+          "a name with a NUL": b"\x03\x03a\0b\0\x50", "a long name": b"\x03\xff" + b"n" * 255 + b"\0\x50"}
+
+
+def http_errno(status):
+    if 200 <= status < 300:
+        return 0
+    return NONE if status < 200 else HTTP.get(status, REFUSED)
+
+
+def target_of(scheme, peer):
+    """Reads the request; the port that is asked for."""
+    if scheme == "socks5h":
+        peer.socks5_greeting()
+        return peer.socks5_request()[2]
+    if scheme == "socks4a":
+        return peer.socks4_request()[2]
+    return int(peer.http_request()[0].split()[1].rpartition(":")[2])
+
+
+def cases(w):
+    def table(scheme, answer, want, first, last, how):
+        """answer(port): bytes, and how it ends; want(port): the errno, and what the program reads."""
+        def script(peer):
+            port = target_of(scheme, peer)
+            data, end = answer(port)
+            peer.say(data)
+            if end == "reset":
+                peer.pause(0.002)  # or it would overtake the bytes
+                peer.reset()
+        with hostile.Scripted("proxy", NEAR, w.port(), script) as hop:
+            w.forget()
+            url = f"{hop.url(scheme)}?probe=no&pipeline=off"
+            got = w.via(["-q", "-t", "5", *chain(url)], [PYTHON, "-c", PROGRAM, how, NAME, str(first), str(last)], timeout=50)
+            tap.same([got.code, got.err], [0, b""], f"the program: {got}")
+            rows = {int(port): (int(number), b"" if data == "-" else bytes.fromhex(data))
+                    for port, number, data in map(str.split, got.out.decode().splitlines())}
+            tap.same(sorted(rows), list(range(first, last)), "rows")
+            wrong = [f"{port}: {name(rows[port])}, want {name(want(port))}" for port in rows if rows[port] != want(port)]
+            tap.same(wrong, [], "wrong rows")
+            w.quiet((NEAR, hop.port))
+
+    def name(row):
+        return errno.errorcode.get(row[0], str(row[0])), row[1]
+
+    def early(number):
+        return number, EARLY if number == 0 else b""
+
+    def head(status):
+        return f"HTTP/1.1 {status} Words\r\nX: y\r\n\r\n".encode()
+
+    codes = {
+        "socks5h": (1, 256, lambda port: (socks5_reply(port) + EARLY, "close"), lambda port: early(SOCKS5.get(port, REFUSED))),
+        "socks4a": (1, 256, lambda port: (socks4_reply(port) + EARLY, "close"), lambda port: early(SOCKS4.get(port, REFUSED))),
+        "http": (100, 600, lambda port: (head(port) + EARLY, "close"), lambda port: early(http_errno(port)))}
+    whole = {"socks5h": socks5_reply(0, BOUNDS["a name"]), "socks4a": socks4_reply(90), "http": head(200)}
+
+    for how in WAYS:
+        for scheme, (first, last, answer, want) in codes.items():
+            yield f"{scheme}, every code, {how}", lambda a=(scheme, answer, want, first, last, how): table(*a)
+        for scheme, text in whole.items():
+            for end in ("close", "reset"):
+                yield f"{scheme}, a yes that ends at each byte by a {end}, {how}", lambda s=scheme, t=text, e=end, h=how: table(
+                    s, lambda port: (t[:port - 1], e), lambda port: (NONE, b""), 1, len(t) + 1, h)
+    bounds = list(BOUNDS.values())
+    for how in WAYS:
+        yield f"socks5h, addresses of all forms in the answer, {how}", lambda h=how: table(
+            "socks5h", lambda port: (socks5_reply(0, bounds[port - 1]) + EARLY, "close"),
+            lambda port: early(0), 1, len(bounds) + 1, h)
+
+    def by_curl(scheme, data, want):
+        def script(peer):
+            target_of(scheme, peer)
+            peer.say(data)
+            if want == 28:
+                hostile.silent(peer)
+        with hostile.Scripted("proxy", NEAR, w.port(), script) as hop:
+            w.forget()
+            got = w.via(["-q", "-t", "1", *chain(f"{hop.url(scheme)}?probe=no")], ["curl", "-sS", "-m", "5", f"http://{NAME}/"])
+            tap.same([got.code, got.out], [want, b""], f"curl: {got}")
+            w.quiet((NEAR, hop.port))
+
+    for scheme, data, want in (
+            ("socks5h", socks5_reply(5), 7), ("socks5h", socks5_reply(2), 7), ("socks5h", b"\5", 7), ("socks5h", b"\5\0\0", 28),
+            ("socks4a", socks4_reply(91), 7), ("socks4a", b"", 7), ("http", head(403), 7), ("http", head(502), 7),
+            ("http", b"SSH-2.0-x\r\n", 7), ("http", b"HTTP/1.1 200 OK\r\n", 28), ("socks5h", socks5_reply(0), 52),
+            ("http", head(200), 52)):
+        yield f"curl, {scheme} hop that says {data[:20]!r}", lambda a=(scheme, data, want): by_curl(*a)
+
+
+if __name__ == "__main__":
+    world.main(cases, ("curl", PYTHON))
