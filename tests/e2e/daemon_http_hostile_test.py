@@ -85,6 +85,7 @@ RESPONSES = (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", b"HTTP/1.0 20
              b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n")
 
 MUTATIONS = int(os.environ.get("VIADUCT_TEST_MUTATIONS", "1500"))  # the long run has 20,000
+tap.CASE_SECONDS = max(60, MUTATIONS // 40)
 
 
 def mutated(chance, text):

@@ -32,6 +32,7 @@ CODES = {
     "host": (4, 91, 502, "destination_unavailable"), "name": (4, 91, 502, "dns_error"),
     "denied": (2, 91, 403, "http_request_denied"), "late": (6, 91, 504, "connection_timeout")}
 MUTATIONS = int(os.environ.get("VIADUCT_TEST_MUTATIONS", "2000"))  # the long run has 20,000
+tap.CASE_SECONDS = max(60, MUTATIONS // 40)
 SHORT = "timeouts { connect = 0.4 }\n"
 
 
