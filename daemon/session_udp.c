@@ -85,6 +85,12 @@ bool udp_has_room(const struct worker *w)
     return w->associations < w->session_max / (SESSIONS_PER_ASSOCIATION + more) + 1;
 }
 
+static void count(struct worker *w, int more)
+{
+    w->associations += (size_t)more;
+    shared_set(&shared_own(w->shared)->associations, (uint32_t)w->associations);
+}
+
 /* VD_OK, or why not; *local becomes the address for the client's datagrams. */
 static int open_association(struct session *s, struct net_addr *local)
 {
@@ -97,7 +103,7 @@ static int open_association(struct session *s, struct net_addr *local)
         s->udp = associate_new(&w->loop, w->dialer.resolver, &w->batch);
     if (!s->udp)
         return VD_ERR_BUSY;
-    w->associations++;
+    count(w, 1);
     s->udp->owner = s;
     s->udp->may_send = may_send;
     s->udp->may_pass = s->relay.limit ? may_pass : NULL;
@@ -231,7 +237,7 @@ void udp_stop(struct session *s)
         return;
     associate_free(s->udp);
     s->udp = NULL;
-    s->worker->associations--;
+    count(s->worker, -1);
     s->worker->more_timers -= s->udp_timers;
     s->udp_timers = 0;
 }

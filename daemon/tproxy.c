@@ -24,7 +24,8 @@
 
 enum {
     BUCKETS = 1024,
-    REFUSED_MAX = 4096, /* kept, at most */
+    REFUSED_MAX = 4096,    /* kept, at most */
+    LISTENERS_PASSED = 64, /* in search of a silent one */
     REPLIES_PER_BUCKET = 4,
     REPLY_BUCKETS = TPROXY_REPLIES / REPLIES_PER_BUCKET
 };
@@ -176,17 +177,31 @@ static void forget_refused(struct tproxy *t)
         forget(t->refused.oldest);
 }
 
-/* Whether there is room for one more association, which may cost the oldest one its place. */
+/* Who says nothing for the longest time and gets nothing either; NULL: nobody is so silent. Those
+ * who listen to somebody go to the new end of the row. */
+static struct tproxy_client *most_silent(struct tproxy *t)
+{
+    int64_t now_ms = t->worker->loop.now_ms;
+    for (unsigned i = 0; i < LISTENERS_PASSED && t->served.oldest; i++) {
+        struct tproxy_client *c = t->served.oldest;
+        if (now_ms - c->heard_ms < TPROXY_SILENT_MS)
+            return NULL;
+        if (now_ms - associate_last_ms(c->session->udp) >= TPROXY_SILENT_MS)
+            return c;
+        heard(c);
+    }
+    return NULL;
+}
+
+/* Whether there is room for one more association, which may cost another one its place. */
 static bool make_room(struct tproxy *t)
 {
-    struct worker *w = t->worker;
-    const struct tproxy_client *oldest = t->served.oldest;
-    if (udp_has_room(w))
+    if (udp_has_room(t->worker))
         return true;
-    if (!oldest || w->loop.now_ms - oldest->heard_ms < TPROXY_SILENT_MS)
-        return false;
-    session_end(oldest->session, "crowded-out");
-    return true;
+    struct tproxy_client *c = most_silent(t);
+    if (c)
+        session_end(c->session, "crowded-out");
+    return c;
 }
 
 /* --- what comes --- */

@@ -12,7 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from lib import hostile, netns, servers, tap, world
 from lib.daemon import HOME, Daemon, cpu_seconds, descriptors, through
-from lib.datagrams import ECHO, Echo, Relay, associate, echoes, is_served, is_silent
+from lib.datagrams import ECHO, Echo, Relay, associate, bound, echoes, is_served, is_silent
 from lib.hostile import socks5_reply
 from lib.servers import chain
 from lib.visit import HTTP, SOCKS5, dial, reset
@@ -312,10 +312,19 @@ def ends(w, ours, dante, echo):
         relay.stop()
 
     def ends_with_answer():
-        """The hop answers and closes in one."""
-        with Relay(w) as relay:
-            relay.raw = socks5_reply(0, relay.bounds[0])
-            mine = through(w, relay.url)
+        """The hop answers and closes before the daemon looks."""
+        def script(peer):
+            peer.socks5_greeting()
+            peer.socks5_request()
+            worker = mine.workers()[0]
+            os.kill(worker, signal.SIGSTOP)
+            peer.say(socks5_reply(0, bound(NEAR, 4000)))
+            peer.sock.close()
+            time.sleep(0.05)
+            os.kill(worker, signal.SIGCONT)
+
+        with hostile.Scripted(HOME, NEAR, w.port(), script) as server:
+            mine = through(w, server.url("socks5h"))
             with client(mine, udp=False) as a:
                 a.rest()
                 tap.same(mine.session(a)["end"], "upstream-gone", "log")
