@@ -30,8 +30,9 @@ bool supervised_is_asked(const void *bytes, size_t len);
 
 /* --- the program that starts one ------------------------------------------------------------- */
 
-/* viaduct-supervise PATH ARGV0 [ARG...]: executes PATH, supervised, with the session of the
- * environment. It lies beside the library; `path` gets the place. false: it is not there. */
+/* viaduct-supervise LIBRARIES PATH ARGV0 [ARG...]: executes PATH, supervised, with the session of
+ * the environment, and LD_PRELOAD set to LIBRARIES if that is not empty: it must itself be started
+ * without. It lies beside the library; `path` gets the place. false: it is not there. */
 enum { SUPERVISED_PATH_MAX = 4096 };
 bool supervised_starter(const char *library, char path[SUPERVISED_PATH_MAX]);
 

@@ -78,15 +78,21 @@ static void run_by_shell(const char *script, char **argv)
         execv("/bin/sh", longer);
 }
 
+/* What is to be preloaded goes with the words: nothing must be, into who starts the supervisor. */
 static void run_supervised(const struct found *found, char **argv)
 {
     char starter[PATH_MAX];
+    const char *libraries = getenv("LD_PRELOAD");
     char **longer;
 
+    libraries = libraries ? libraries : "";
     parts_supervisor(starter);
-    longer = found->by_shell
-                 ? begin_with((const char *[]){starter, "/bin/sh", "/bin/sh", found->path}, 4, argv)
-                 : begin_with((const char *[]){starter, found->path, argv[0]}, 3, argv);
+    longer =
+        found->by_shell
+            ? begin_with((const char *[]){starter, libraries, "/bin/sh", "/bin/sh", found->path}, 5,
+                         argv)
+            : begin_with((const char *[]){starter, libraries, found->path, argv[0]}, 4, argv);
+    unsetenv("LD_PRELOAD");
     if (longer)
         execv(starter, longer);
 }

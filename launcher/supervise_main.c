@@ -1,8 +1,9 @@
 /*
- * viaduct-supervise PATH ARGV0 [ARG...]: becomes PATH, in the care of a supervisor.
+ * viaduct-supervise LIBRARIES PATH ARGV0 [ARG...]: becomes PATH, in the care of a supervisor.
  *
  * A part of viaduct, not for users: the launcher and the library's exec hooks execute it where a
  * program cannot be carried otherwise. VIADUCT_SESSION names the session.
+ * LIBRARIES is the LD_PRELOAD of PATH: the library would be in the way here.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -31,13 +32,8 @@ static bool is_library(const char *path, size_t len)
 }
 
 /* Another libc's loader would not start a program with our library. */
-static void drop_library(void)
+static void drop_library(char *kept, const char *list)
 {
-    const char *list = getenv("LD_PRELOAD");
-    char *kept = list ? calloc(1, strlen(list) + 1) : NULL;
-
-    if (!kept)
-        return;
     while (*(list += strspn(list, ": "))) {
         size_t len = strcspn(list, ": ");
 
@@ -47,10 +43,20 @@ static void drop_library(void)
         }
         list += len;
     }
-    if (*kept)
-        setenv("LD_PRELOAD", kept, 1);
+}
+
+static void set_libraries(const char *list, enum program_fault fault)
+{
+    char *kept = calloc(1, strlen(list) + 2);
+
+    if (!kept)
+        say_die(EXIT_OWN, "out of memory");
+    if (fault == PROGRAM_OTHER_LIBC)
+        drop_library(kept, list);
     else
-        unsetenv("LD_PRELOAD");
+        strcpy(kept, list);
+    if (*kept && setenv("LD_PRELOAD", kept, 1) < 0)
+        say_die(EXIT_OWN, "out of memory");
     free(kept);
 }
 
@@ -79,14 +85,14 @@ int main(int argc, char **argv)
     static struct program program;
     const char *path;
 
-    if (argc < 3)
+    if (argc < 4)
         say_die(EXIT_OWN, "viaduct-supervise is a part of viaduct, which starts it");
     attach();
-    path = argv[1];
-    if (program_judge(&program, path) == PROGRAM_OTHER_LIBC)
-        drop_library();
+    path = argv[2];
+    program_judge(&program, path);
     if (!supervised_is())
         supervise_start(argv, is_needed(program.fault));
-    execv(path, argv + 2);
+    set_libraries(argv[1], program.fault);
+    execv(path, argv + 3);
     say_die(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN, "%s: %s", path, strerror(errno));
 }

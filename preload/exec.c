@@ -39,12 +39,12 @@ static enum start prepare(const struct program *p, const char *path, char *const
 
 static int start_supervised(const char *path, char *const argv[], char *const *with)
 {
-    void *room = exec_stack(exec_detour_size(argv));
+    void *room = exec_stack(exec_detour_size(argv, with));
     struct exec_detour d;
 
-    if (!exec_detour(&d, path, argv, room))
+    if (!exec_detour(&d, path, argv, with, room))
         return hook_fail(EACCES);
-    return sys.execve(d.starter, d.argv, with);
+    return sys.execve(d.starter, d.argv, d.environment);
 }
 
 HOOK int execve(const char *path, char *const argv[], char *const environment[])

@@ -64,12 +64,13 @@ int exec_find_supervisor(const struct program *p);
 /* How the other program is started: room for its path and its words. */
 struct exec_detour {
     char starter[PATH_MAX], target[PATH_MAX];
-    char *const *argv;
+    char *const *argv, *const *environment; /* without LD_PRELOAD, which goes with the words */
 };
 /* How many bytes of `room` exec_detour() needs. */
-size_t exec_detour_size(char *const *argv);
+size_t exec_detour_size(char *const *argv, char *const *environment);
 /* `path` is what was judged; one by a descriptor, which may be closed by then, is looked up. false:
  * it has no path, and a line was said. */
-bool exec_detour(struct exec_detour *d, const char *path, char *const *argv, void *room);
+bool exec_detour(struct exec_detour *d, const char *path, char *const *argv,
+                 char *const *environment, void *room);
 
 #endif

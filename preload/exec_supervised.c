@@ -13,6 +13,7 @@
 #include "preload/hook.h"
 
 #define BY_DESCRIPTOR "/proc/self/fd/"
+#define PRELOAD       "LD_PRELOAD="
 
 int exec_find_supervisor(const struct program *p)
 {
@@ -81,27 +82,43 @@ static size_t count(char *const argv[])
     return n;
 }
 
-size_t exec_detour_size(char *const *argv)
+size_t exec_detour_size(char *const *argv, char *const *environment)
 {
-    return (count(argv) + 4) * sizeof *argv;
+    return (count(argv) + 5 + count(environment) + 1) * sizeof *argv;
 }
 
-/* viaduct-supervise PATH ARGV0 [ARG...] */
-bool exec_detour(struct exec_detour *d, const char *path, char *const *argv, void *room)
+/* The environment without LD_PRELOAD, of which the last one counts. */
+static void take_libraries(char **to, char *const *from, char **libraries)
 {
-    size_t n = count(argv);
-    char **words = room;
+    for (; *from; from++)
+        if (strncmp(*from, PRELOAD, sizeof PRELOAD - 1) != 0)
+            *to++ = *from;
+        else
+            *libraries = *from + sizeof PRELOAD - 1;
+    *to = NULL;
+}
+
+/* viaduct-supervise LIBRARIES PATH ARGV0 [ARG...] */
+bool exec_detour(struct exec_detour *d, const char *path, char *const *argv,
+                 char *const *environment, void *room)
+{
+    static char none[1];
+    size_t n = count(argv), last = 3 + (n > 0 ? n : 1);
+    char **words = room, **variables = words + last + 1;
 
     if (!supervised_starter(exec_library(), d->starter) || !find_target(d->target, path)) {
         say_always("a program is not started: it has no path by which a supervisor could start it");
         return false;
     }
     words[0] = d->starter;
-    words[1] = d->target;
-    words[2] = d->target; /* for a program that is given no name */
+    words[1] = none;
+    words[2] = d->target;
+    words[3] = d->target; /* for a program that is given no name */
     if (n > 0)
-        memcpy(words + 2, argv, n * sizeof *words);
-    words[2 + (n > 0 ? n : 1)] = NULL;
+        memcpy(words + 3, argv, n * sizeof *words);
+    words[last] = NULL;
+    take_libraries(variables, environment, &words[1]);
     d->argv = words;
+    d->environment = variables;
     return true;
 }

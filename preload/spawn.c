@@ -110,12 +110,12 @@ static int judge_elsewhere(const char *path, int dir)
 
 static int spawn_supervised(const struct spawn *s)
 {
-    void *room = exec_stack(exec_detour_size(s->argv));
+    void *room = exec_stack(exec_detour_size(s->argv, s->with));
     struct exec_detour d;
 
-    if (!exec_detour(&d, s->path, s->argv, room))
+    if (!exec_detour(&d, s->path, s->argv, s->with, room))
         return EACCES;
-    return s->real(s->pid, d.starter, s->actions, s->attributes, d.argv, s->with);
+    return s->real(s->pid, d.starter, s->actions, s->attributes, d.argv, d.environment);
 }
 
 static int judge(const struct spawn *s)
