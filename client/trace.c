@@ -165,8 +165,12 @@ void trace_dial(struct trace *t, const struct vd_chain *chain, int fd, const str
     int saved = errno;
 
     restart(t, chain);
-    vd_endpoint_set_ip(&to, ip, vd_path_hop(&chain->path, 0)->at.port);
-    vd_endpoint_print(&out, &to);
+    if (ip) {
+        vd_endpoint_set_ip(&to, ip, vd_path_hop(&chain->path, 0)->at.port);
+        vd_endpoint_print(&out, &to);
+    } else {
+        vd_out_text(&out, "a unix socket");
+    }
     tell(t, chain, fd, "dials ", vd_out_string(&out));
     errno = saved;
 }

@@ -40,7 +40,8 @@ static inline bool trace_is_on(void)
 
 /* A connection begins; *t may be anything. */
 void trace_begin(struct trace *t, const struct vd_chain *chain, int fd);
-/* The first hop is dialled at this address; it has accepted. The chain is at its beginning. */
+/* The first hop is dialled at this address (NULL: on a unix socket); it has accepted. The chain is
+ * at its beginning. */
 void trace_dial(struct trace *t, const struct vd_chain *chain, int fd, const struct vd_ip *ip);
 void trace_up(struct trace *t, const struct vd_chain *chain, int fd);
 /* The chain has said what lies between `before` and what it says next. */

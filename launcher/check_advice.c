@@ -89,6 +89,9 @@ static const char *dial_advice(const struct check *c)
         return "nothing listens on that port: does the proxy run, and is the port right?";
     case ETIMEDOUT:
         return "no answer from that address: is it right, and does a firewall let you through?";
+    case ENOENT:
+    case EACCES:
+        return "check the path of the socket, whether the proxy runs, and who may write to it";
     case EHOSTUNREACH:
     case ENETUNREACH:
         return "no way leads to that address: check it, and this machine's network";
@@ -164,7 +167,9 @@ static const char *odd_advice(int err)
     case VD_ERR_BUSY:
         return "it is at one of its limits: try later";
     case VD_ERR_UNSUPPORTED:
-        return "this check does not know hops of that kind";
+        return "the check speaks no TLS, and dials a unix socket for hop 1 only: see what the "
+               "command "
+               "itself says with -vv";
     case VD_ERR_NAME_FORM:
         return "check the name, the user and the password: their protocol cannot carry them";
     default:

@@ -71,7 +71,7 @@ static void put_hop(const struct check *c, unsigned at)
     vd_url_print(&out, hop);
     printf("{\"hop\":%u", c->first + at + 1);
     put_member("url", vd_out_string(&out));
-    if (which < hop->addr_count) {
+    if (which < hop->addr_count && hop->unix_len == 0) {
         vd_ip_print(&ip, &hop->addrs[which]);
         put_member("address", vd_out_string(&ip));
     }

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -69,6 +70,33 @@ static int dial_outcome(int fd, int64_t until_ns)
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 ? errno : error;
 }
 
+static int finish_dial(struct talk *t, int fd, const struct sockaddr *to, socklen_t len,
+                       int64_t until_ns)
+{
+    if (connect(fd, to, len) < 0 && errno != EINPROGRESS)
+        t->number = errno;
+    else
+        t->number = dial_outcome(fd, until_ns);
+    if (t->number == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static int dial_unix(struct talk *t, const struct vd_hop *hop)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    t->number = fd < 0 ? errno : 0;
+    if (fd < 0)
+        return -1;
+    memcpy(to.sun_path, hop->unix_path, hop->unix_len);
+    if (trace_is_on())
+        trace_dial(&t->trace, &t->chain, fd, NULL);
+    return finish_dial(t, fd, (struct sockaddr *)&to, sizeof to, t->end_ns);
+}
+
 static int dial_ip(struct talk *t, const struct vd_ip *ip, uint16_t port, int64_t until_ns)
 {
     int family = ip->family == VD_IPV6 ? AF_INET6 : AF_INET, on = 1;
@@ -84,14 +112,7 @@ static int dial_ip(struct talk *t, const struct vd_ip *ip, uint16_t port, int64_
         setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof on);
     if (trace_is_on())
         trace_dial(&t->trace, &t->chain, fd, ip);
-    if (connect(fd, (struct sockaddr *)&to, len) < 0 && errno != EINPROGRESS)
-        t->number = errno;
-    else
-        t->number = dial_outcome(fd, until_ns);
-    if (t->number == 0)
-        return fd;
-    close(fd);
-    return -1;
+    return finish_dial(t, fd, (struct sockaddr *)&to, len, until_ns);
 }
 
 static bool dial(struct talk *t)
@@ -99,7 +120,9 @@ static bool dial(struct talk *t)
     const struct vd_hop *hop = vd_path_hop(&t->path, 0);
 
     t->number = EADDRNOTAVAIL;
-    for (unsigned i = 0; t->fd < 0 && i < hop->addr_count; i++) {
+    if (hop->unix_len > 0)
+        t->fd = dial_unix(t, hop);
+    for (unsigned i = 0; hop->unix_len == 0 && t->fd < 0 && i < hop->addr_count; i++) {
         t->addr = (uint8_t)i;
         t->fd =
             dial_ip(t, &hop->addrs[i], hop->at.port, within(talk_now_ns(), t->dial_ms, t->end_ns));

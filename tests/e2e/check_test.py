@@ -11,6 +11,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from lib import hostile, netns, proxies, servers, tap, world
+from lib.daemon import Daemon
 from lib.delay import Delayed
 from lib.hostile import Scripted
 from lib.screen import Screen, draw
@@ -170,6 +171,18 @@ def cases(w):
         told = check(chain(f"socks5h://hop.test:{hops['ours'].port}"), TARGET)
         w.names.forget("hop.test")
         tap.same((steps(told)[:2], told["ways"][0]["hops"][0]["address"]), (["name", "connect"], NEAR))
+
+    def unix_socket():
+        path = f"{w.dir}/hop.socket"
+        d = Daemon(w, listens=(f"unix:{path}",), ns="app", wait=False)
+        world.wait_until(lambda: os.path.exists(path), "the socket")
+        told = check(chain(f"socks5h://unix:{path}"))
+        tap.same(steps(told), ["connect", "method", "request"])
+        d.stop()
+        fails(chain(f"socks5h://unix:{w.dir}/nobody"), [], 1, "No such file", "check the path of the socket")
+
+    def tls():
+        fails(chain(f"https://{NEAR}:1"), [], 1, "not served", "speaks no TLS")
 
     def fast_open():
         with netns.inside("proxy"):
@@ -360,6 +373,8 @@ chain default {{ hops = {{"{hops['ours'].url(first=True)}", "http://{NEAR}:9", "
     yield "times add up", waterfall
     yield "the target's name is looked up here", name_of_target
     yield "a hop by name", name_of_hop
+    yield "a unix socket", unix_socket
+    yield "TLS", tls
     yield "TCP fast open", fast_open
     yield "hops that stand in for each other", stand_ins
     yield "with --trace", traced
