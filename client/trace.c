@@ -10,10 +10,6 @@
 #include "client/sys.h"
 #include "client/trace_page.h"
 
-#define MASK "********"
-
-enum { SECRET_LEAST = 3 /* bytes of a password that is looked for in what a hop says */ };
-
 /* --- a block --------------------------------------------------------------------------------- */
 
 static bool is_text(void)
@@ -60,60 +56,6 @@ static void close_page(struct trace_page *page)
         write_out(page);
     say_forget_speaker(&page->speaker);
     munmap(page, sizeof *page);
-}
-
-/* --- secrets --------------------------------------------------------------------------------- */
-
-static void mask_hop(struct vd_hop *hop)
-{
-    if (!hop->password_len || session_plan()->trace_secrets)
-        return;
-    memset(hop->password, 0, sizeof hop->password);
-    memcpy(hop->password, MASK, sizeof MASK);
-    hop->password_len = sizeof MASK - 1;
-}
-
-/* The chain as it says the message at a position: with that hop and the next one, masked. */
-static void copy_chain(struct trace_page *page, unsigned at)
-{
-    struct vd_path *path = &page->copy.path;
-
-    page->copy = *page->chain;
-    page->hops[0] = *vd_path_hop(&page->chain->path, at);
-    mask_hop(&page->hops[0]);
-    path->hops = page->hops;
-    path->order[at] = 0;
-    if (at + 1u < path->count) {
-        page->hops[1] = *vd_path_hop(&page->chain->path, at + 1u);
-        path->order[at + 1] = 1;
-    }
-}
-
-static void overwrite(uint8_t *data, size_t len, const void *what, size_t what_len)
-{
-    uint8_t *found;
-
-    while (what_len >= SECRET_LEAST && (found = memmem(data, len, what, what_len)))
-        memset(found, '*', what_len);
-}
-
-/* A hop that sends back what it was told. */
-static void mask_heard(struct trace_page *page, uint8_t *data, size_t len)
-{
-    for (unsigned i = 0; i < page->chain->path.count && !session_plan()->trace_secrets; i++) {
-        const struct vd_hop *hop = vd_path_hop(&page->chain->path, i);
-        struct vd_out pair = vd_out_over(page->message, sizeof page->message), text;
-
-        if (!hop->password_len)
-            continue;
-        overwrite(data, len, hop->password, hop->password_len);
-        vd_out_bytes(&pair, hop->user, hop->user_len);
-        vd_out_u8(&pair, ':');
-        vd_out_bytes(&pair, hop->password, hop->password_len);
-        text = vd_out_over(page->message + pair.len, sizeof page->message - pair.len);
-        vd_out_base64(&text, pair.to, pair.len);
-        overwrite(data, len, text.to, text.len);
-    }
 }
 
 /* --- what happens ---------------------------------------------------------------------------- */
@@ -210,18 +152,6 @@ static void tell_message(struct trace_page *page, struct trace *t, const struct 
     *count += (uint32_t)m->len;
 }
 
-/* By what stands there: the stage is the chain's own business. */
-static enum vd_says kind_of(const struct vd_hop *hop, struct vd_said said)
-{
-    if (hop->scheme <= VD_SOCKS4A)
-        return VD_SAYS_SOCKS4_REQUEST;
-    if (hop->scheme >= VD_HTTP)
-        return VD_SAYS_HTTP_REQUEST;
-    return said.stage == VD_STAGE_METHOD  ? VD_SAYS_METHODS
-           : said.stage == VD_STAGE_LOGIN ? VD_SAYS_LOGIN
-                                          : VD_SAYS_REQUEST;
-}
-
 void trace_said(struct trace *t, const struct vd_chain *chain, int fd, struct vd_said before)
 {
     struct vd_said now = vd_chain_said(chain);
@@ -233,10 +163,9 @@ void trace_said(struct trace *t, const struct vd_chain *chain, int fd, struct vd
 
         if (!page)
             break;
-        copy_chain(page, m.at);
-        m.says = kind_of(&page->hops[0], before);
         m.data = page->message;
-        m.len = vd_chain_message(&page->copy, &before, page->message, sizeof page->message);
+        m.len = vd_mask_message(&page->masked, chain, &before, session_plan()->trace_secrets,
+                                &m.says, page->message, sizeof page->message);
         tell_message(page, t, &m);
         close_page(page);
     }
@@ -264,7 +193,8 @@ static void tell_heard(struct trace *t, const struct vd_chain *chain, int fd, si
 
     if (!page)
         return;
-    mask_heard(page, t->follow.data, len);
+    if (!session_plan()->trace_secrets)
+        vd_mask_heard(&chain->path, t->follow.data, len);
     tell_message(page, t, &m);
     close_page(page);
 }

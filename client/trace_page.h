@@ -8,6 +8,7 @@
 
 #include "client/say.h"
 #include "client/trace.h"
+#include "proto/mask.h"
 
 enum { TRACE_ROOM = 48 * 1024 };
 
@@ -21,8 +22,7 @@ struct trace_page {
     struct timespec when; /* CLOCK_REALTIME */
     struct vd_out out;    /* over `room` */
     struct vd_field field;
-    struct vd_chain copy; /* of the chain, on `hops` */
-    struct vd_hop hops[2];
+    struct vd_masked masked;
     uint8_t message[VD_SHAKE_MESSAGE_MAX];
     uint8_t room[TRACE_ROOM];
 };

@@ -5,15 +5,9 @@
 #include <string.h>
 
 #include "client/trace_page.h"
+#include "proto/describe_print.h"
 
-enum { ROW = 8 /* bytes shown on a line */, NAME_WIDTH = 13, DAY_S = 24 * 60 * 60 };
-
-static void put_padded(struct vd_out *out, const char *text, size_t width)
-{
-    vd_out_text(out, text);
-    for (size_t len = strlen(text); len < width; len++)
-        vd_out_u8(out, ' ');
-}
+enum { DAY_S = 24 * 60 * 60 };
 
 static void put_digits(struct vd_out *out, uint64_t value, unsigned digits)
 {
@@ -23,12 +17,6 @@ static void put_digits(struct vd_out *out, uint64_t value, unsigned digits)
         unit *= 10;
     for (; unit > 0; unit /= 10)
         vd_out_u8(out, (uint8_t)('0' + value / unit % 10));
-}
-
-static void put_hex(struct vd_out *out, unsigned value, unsigned digits)
-{
-    while (digits-- > 0)
-        vd_out_u8(out, (uint8_t) "0123456789abcdef"[value >> 4 * digits & 15]);
 }
 
 /* In UTC: libc's calendar would take the lock of its time zones. */
@@ -86,47 +74,9 @@ void trace_text_line(struct trace_page *page, const char *what, const char *more
     vd_out_text(&page->out, "\n");
 }
 
-/* Up to ROW bytes: where, in hex, as text. */
-static void put_bytes(struct vd_out *out, const uint8_t *data, size_t at, size_t len)
-{
-    vd_out_text(out, "    ");
-    put_hex(out, (unsigned)at, 4);
-    vd_out_text(out, "  ");
-    for (size_t i = 0; i < ROW; i++) {
-        if (i < len)
-            put_hex(out, data[at + i], 2);
-        else
-            vd_out_text(out, "  ");
-        vd_out_text(out, " ");
-    }
-    vd_out_text(out, " ");
-    for (size_t i = 0; i < len; i++) {
-        uint8_t c = data[at + i];
-
-        vd_out_u8(out, c >= ' ' && c <= '~' ? c : '.');
-    }
-}
-
-static void put_field(struct vd_out *out, const struct vd_field *field, const uint8_t *data)
-{
-    size_t first = field->len < ROW ? field->len : ROW;
-
-    put_bytes(out, data, field->at, first);
-    for (size_t i = first; i < ROW + 2; i++)
-        vd_out_text(out, " ");
-    put_padded(out, field->name, *field->meaning ? NAME_WIDTH : 0);
-    vd_out_text(out, field->meaning);
-    vd_out_text(out, "\n");
-    for (size_t at = first; at < field->len; at += ROW) {
-        put_bytes(out, data, field->at + at, field->len - at < ROW ? field->len - at : ROW);
-        vd_out_text(out, "\n");
-    }
-}
-
 void trace_text_message(struct trace_page *page, const struct trace_message *m)
 {
     struct vd_out *out = &page->out;
-    struct vd_describe d;
 
     put_who(page);
     vd_out_text(out, m->said ? "> hop " : "< hop ");
@@ -140,7 +90,5 @@ void trace_text_message(struct trace_page *page, const struct trace_message *m)
     vd_out_text(out, m->len == 1 ? " byte: " : " bytes: ");
     vd_out_text(out, vd_says_title(m->says));
     vd_out_text(out, "\n");
-    vd_describe_start(&d, m->says, m->data, m->len);
-    while (vd_describe_next(&d, &page->field))
-        put_field(out, &page->field, m->data);
+    vd_describe_print(out, m->says, m->data, m->len, &page->field);
 }

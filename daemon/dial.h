@@ -61,11 +61,14 @@ struct dial_doubt {
     uint8_t count;  /* of doubts so far */
 };
 
+struct trace;
+
 struct dial {
     const struct dialer *by;
     void *context;                            /* the owner's */
     void (*done)(struct dial *dial, int err); /* VD_OK, or a reason (positive) for the client */
     bool (*may_reach)(struct dial *dial, const struct vd_ip *ip); /* the guard on final addresses */
+    struct trace *trace;                  /* of the session, for --trace; NULL: none */
     void (*introduce)(struct dial *dial); /* sets the preface for dial->via; NULL: it stays */
 
     uint8_t command;     /* of a chain, enum vd_command; 0: CONNECT */

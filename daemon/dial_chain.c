@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 
 #include "daemon/dial_state.h"
+#include "daemon/trace.h"
 #include "proto/err.h"
 #include "proto/mode.h"
 
@@ -255,6 +256,8 @@ static void limit_way(struct dial *d, uint32_t own_ms)
 
 static void race_to_first_hop(struct dial *d)
 {
+    if (trace_is_on())
+        trace_chain(d->trace, &d->chain);
     const struct vd_hop *hop = vd_path_hop(&d->chosen, 0);
     d->raced_ms = dial_loop(d)->now_ms;
     limit_way(d, hop->timeout_ms);
@@ -321,10 +324,13 @@ static int chain_send(struct dial *d)
 {
     size_t n;
     while ((n = vd_chain_pending(&d->chain, d->by->scratch, d->by->scratch_len)) > 0) {
+        struct vd_said before = vd_chain_said(&d->chain);
         ssize_t sent = send(d->io.fd, d->by->scratch, n, MSG_NOSIGNAL);
         if (sent < 0)
             return errno == EAGAIN ? 0 : dial_tls_lost(d, VD_LOSS_RESET);
         vd_chain_sent(&d->chain, (size_t)sent);
+        if (trace_is_on())
+            trace_said(d->trace, &d->chain, before);
     }
     return 1;
 }
@@ -343,6 +349,8 @@ static int chain_receive(struct dial *d, bool *again)
     if (n == 0)
         return dial_tls_lost(d, VD_LOSS_EOF);
     int result = vd_chain_feed(&d->chain, d->by->scratch, (size_t)n, &used);
+    if (trace_is_on())
+        trace_heard(d->trace, &d->chain, d->by->scratch, used);
     if (peek && used > 0 && recv(d->io.fd, d->by->scratch, used, 0) != (ssize_t)used)
         return -VD_ERR_RESET;
     return result;

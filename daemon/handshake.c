@@ -24,6 +24,8 @@ int handshake_send(struct session *s)
         ssize_t n = send(session_leg(s, RELAY_CLIENT)->io.fd, text, len, MSG_NOSIGNAL);
         if (n < 0)
             return errno == EAGAIN ? 0 : -1;
+        if (trace_is_on())
+            trace_answer(&s->setup->trace, text, (size_t)n);
         vd_accept_sent(a, (size_t)n);
     }
     return 1;
@@ -59,6 +61,8 @@ void handshake_refuse(struct session *s)
     if (s->setup->tls_unserved)
         error = vd_err_proxy_status(VD_ERR_TLS);
     session_log_end(s, *error ? "refused" : "closed", *error ? error : NULL);
+    if (trace_is_on())
+        trace_cut(&s->setup->trace);
     dial_stop(&s->setup->dial);
     bind_stop(s);
     s->state = SESSION_REFUSED;
@@ -339,6 +343,8 @@ static bool feed(struct session *s)
         size_t used = 0;
         result = vd_accept_feed(&setup->accept, setup->in + setup->at,
                                 (size_t)(setup->len - setup->at), &used);
+        if (trace_is_on())
+            trace_client(&setup->trace, setup->in + setup->at, used);
         setup->at = (uint16_t)(setup->at + used);
     } while (result == VD_ACCEPT_LOGIN && take_login(s));
     if (result == VD_ACCEPT_REQUEST)
@@ -397,6 +403,7 @@ void handshake_set_up_dial(struct session *s)
     dial->done = on_dialed;
     dial->may_reach = may_reach;
     dial->introduce = introduce_to_hop;
+    dial->trace = &s->setup->trace;
 }
 
 void handshake_set_up(struct session *s, unsigned offers)
@@ -412,6 +419,8 @@ void handshake_set_up(struct session *s, unsigned offers)
     setup->bind.io.fd = -1;
     setup->tried = 0;
     setup->unix_path = NULL;
+    if (trace_is_on())
+        trace_begin(&setup->trace, &s->client);
     handshake_set_up_dial(s);
 }
 

@@ -9,11 +9,23 @@
 #include <unistd.h>
 
 #include "conf/value.h"
+#include "daemon/trace.h"
 
 #define DEFAULT_CONFIG "/etc/viaduct/viaductd.conf"
 
 enum { WORKERS_MAX = 1024 };
-enum { USERS = 256, DENY, LIMIT, CHECK_CONFIG, PRINT_CONFIG, LOG_FORMAT, TLS_CERT, TLS_KEY, ADMIN };
+enum {
+    USERS = 256,
+    DENY,
+    LIMIT,
+    CHECK_CONFIG,
+    PRINT_CONFIG,
+    LOG_FORMAT,
+    TLS_CERT,
+    TLS_KEY,
+    ADMIN,
+    TRACE
+};
 
 static const char usage[] =
     "Usage: viaductd [OPTIONS]\n"
@@ -45,6 +57,7 @@ static const char usage[] =
     "  -q, --quiet              only trouble is logged\n"
     "  -v, --verbose            a line when a tunnel begins, too\n"
     "      --log-format FORMAT  text or json\n"
+    "      --trace              every byte of the handshakes, explained; passwords are masked\n"
     "  -V, --version            print the version and end\n"
     "  -h, --help               print this and end\n";
 
@@ -69,6 +82,7 @@ static const struct option long_options[] = {{"listen", required_argument, NULL,
                                              {"tls-cert", required_argument, NULL, TLS_CERT},
                                              {"tls-key", required_argument, NULL, TLS_KEY},
                                              {"admin", required_argument, NULL, ADMIN},
+                                             {"trace", no_argument, NULL, TRACE},
                                              {"version", no_argument, NULL, 'V'},
                                              {"help", no_argument, NULL, 'h'},
                                              {NULL, 0, NULL, 0}};
@@ -260,6 +274,9 @@ static int read_option(struct options *o, struct given *g, int option, char **ar
     case 'q':
     case 'v':
         o->level = option == 'q' ? LOG_QUIET : LOG_VERBOSE;
+        return 0;
+    case TRACE:
+        trace_open();
         return 0;
     case 'V':
         return serve(o, "viaductd " VIADUCT_VERSION "\n");

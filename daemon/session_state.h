@@ -5,6 +5,7 @@
 #define DAEMON_SESSION_STATE_H
 
 #include "daemon/session.h"
+#include "daemon/trace.h"
 #include "proto/accept.h"
 
 enum { SESSION_TIMERS = 1 + DIAL_TIMERS };
@@ -44,6 +45,7 @@ struct session_setup {
     struct login_wait login;
     struct dial dial;
     struct session_bind bind;
+    struct trace trace;    /* meant while trace_is_on() */
     uint64_t tried;        /* forward://: the targets that were, as bits */
     const char *unix_path; /* of the target, where it has one */
     bool shaking;          /* the request has not come yet */

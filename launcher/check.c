@@ -244,11 +244,12 @@ static void adopt_plan(const struct vd_conf_chain *chain, const struct options *
                         .placeholder4 = {.family = VD_IPV4},
                         .placeholder6 = {.family = VD_IPV6},
                         .placeholder4_bits = 8};
-    struct plan *plan = plan_make(&head, chain->hops, &title, NULL, NULL);
+    struct plan *plan;
     const char *why;
 
     if (!o->trace && !o->trace_secrets && o->trace_format == PLAN_TRACE_OFF)
         return;
+    plan = plan_make(&head, chain->hops, &title, NULL, NULL);
     if (!plan)
         say_die(EXIT_OWN, "out of memory");
     trace_setup(plan, o);

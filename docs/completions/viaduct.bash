@@ -67,7 +67,7 @@ _viaductd()
     COMPREPLY=()
     _viaduct_value "$before" "$word" && return
     COMPREPLY=($(compgen -W '-l --listen -x --proxy -m --mode -n --pick -u --user --users -a --allow --deny --limit -f --config
-        --check-config --print-config --admin -w --workers -q --quiet -v --verbose --log-format
+        --check-config --print-config --admin -w --workers -q --quiet -v --verbose --trace --log-format
         --tls-cert --tls-key -V --version -h --help' -- "$word"))
 }
 

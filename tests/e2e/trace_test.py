@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from lib import hostile, proxies, servers, tap, world
 from lib.hostile import Scripted
 from lib.servers import PASSWORD, USER, chain
-from lib.world import FAR, NEAR, ORIGIN, ORIGIN6, PYTHON
+from lib.world import APP, FAR, FAR6, NEAR, ORIGIN, ORIGIN6, PYTHON
 
 NAME = "v4.origin.test"
 PAIR = f"{USER}:{PASSWORD}"
@@ -329,11 +329,12 @@ s.sendto(b"x", ("{ORIGIN}", 9)); import time; time.sleep(0.5)"""])
 
     def capture_by_six():
         file = f"{path}.pcapng"
-        w.via([f"--trace={file}", *chain(hops["ours"].url(first=True, six=True), hops["ours"].url("http"))],
+        w.via([f"--trace={file}", *chain(hops["ours"].url(first=True), hops["ours"].url("http", six=True))],
               [*CURL, f"http://[{ORIGIN6}]/"])
         tap.same(tshark(file, "-Y", "_ws.malformed or tcp.analysis.flags or tcp.checksum.status==0", "-o",
                         "tcp.check_checksum:TRUE"), "")
-        tap.holds(f"::ffff:{FAR}" in tshark(file, "-T", "fields", "-e", "ipv6.dst"), "the second hop's address")
+        told = tshark(file, "-T", "fields", "-e", "ipv6.src", "-e", "ipv6.dst")
+        tap.holds(f"::ffff:{APP}\t{FAR6}" in told, f"an IPv4 socket and an IPv6 hop: {told}")
 
     def capture_by_many():
         file = f"{path}.pcap"

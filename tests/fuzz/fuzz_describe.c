@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "proto/describe.h"
+#include "proto/mask.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/guard.h"
 
@@ -27,6 +27,20 @@ static void check_fields(enum vd_says says, const uint8_t *data, size_t len)
         at += field.len;
     }
     PROPERTY(at == len);
+}
+
+/* A masked message has room, and hides what may stand where a password does. */
+static void check_mask(enum vd_says says, const uint8_t *data, size_t len, bool inside)
+{
+    uint8_t masked[VD_MASK_ROOM];
+    size_t n;
+
+    if (len > VD_FOLLOW_MAX)
+        len = VD_FOLLOW_MAX;
+    n = vd_mask_said(says, guard_put(data, len), len, inside, masked, sizeof masked);
+    PROPERTY(n < sizeof masked);
+    if (says == VD_SAYS_LOGIN && vd_says_length(says, data, len) == len && len > 0)
+        PROPERTY(data[2 + data[1]] == 0 || (n >= 8 && !memcmp(masked + n - 8, VD_MASK, 8)));
 }
 
 /* The ends of the messages, as bits; what is left comes to an end with the stream. */
@@ -66,6 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2 || size - 2 > CUTS_MAX)
         return 0;
     check_fields((enum vd_says)(data[0] % VD_SAYS_COUNT), data + 2, size - 2);
+    check_mask((enum vd_says)(data[0] % VD_SAYS_COUNT), data + 2, size - 2, data[1] & 1);
     enum vd_scheme scheme = (enum vd_scheme)(VD_SOCKS4 + data[0] % 6);
     cut(whole, scheme, data + 2, size - 2, CUTS_MAX);
     cut(pieces, scheme, data + 2, size - 2, 1 + data[1] % 64u);
