@@ -53,6 +53,9 @@ static void close(struct vd_out *out, char bracket)
 
 static void totals(struct vd_out *out, const struct shared_counts *sums)
 {
+    uint64_t count = 0;
+    for (int i = 0; i < SHARED_TIMES; i++)
+        count += sums->lookups[i];
     open(out, "totals", '{');
     number(out, "accepted", sums->accepted);
     number(out, "ended", admin_view_ended_in_all(sums));
@@ -63,6 +66,7 @@ static void totals(struct vd_out *out, const struct shared_counts *sums)
     number(out, "datagrams_dropped", sums->datagrams_dropped);
     number(out, "logins_refused", sums->logins_refused);
     number(out, "accept_pauses", sums->pauses);
+    number(out, "lookups", count);
     number(out, "lookups_failed", sums->lookups_failed);
     number(out, "lookups_ms", sums->lookups_ms);
     open(out, "results", '{');

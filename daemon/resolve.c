@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "daemon/resolve_state.h"
+#include "daemon/shared.h"
 #include "proto/err.h"
 
 enum { KEPT_MAX = 2048, TTL_MAX_MS = 3600 * 1000 };
@@ -125,12 +126,25 @@ static void tell(struct resolve_lookup *l)
     l->telling = false;
 }
 
+static void count(const struct resolve_lookup *l)
+{
+    struct shared_counts *counts = l->resolver->setup.counts;
+    int64_t ms = l->resolver->loop->now_ms - l->asked_ms;
+    if (!counts)
+        return;
+    shared_add(&counts->lookups[shared_time_class(ms)], 1);
+    shared_add(&counts->lookups_ms, (uint64_t)ms);
+    shared_add(&counts->lookups_failed, l->family[0].count + l->family[1].count == 0);
+}
+
 void resolve_done(struct resolve_lookup *l, struct resolve_result *f, int err)
 {
     f->here = true;
     f->err = f->count > 0 ? VD_OK : err;
-    if (l->family[0].here && l->family[1].here)
+    if (l->family[0].here && l->family[1].here) {
         l->expires_ms = l->resolver->loop->now_ms + lifetime_ms(l);
+        count(l);
+    }
     tell(l);
 }
 
@@ -163,6 +177,7 @@ static struct resolve_lookup *ask(struct resolver *r, unsigned bucket, const cha
     if (!l)
         return NULL;
     l->resolver = r;
+    l->asked_ms = r->loop->now_ms;
     l->len = len;
     memcpy(l->name, name, len);
     l->next = r->buckets[bucket];

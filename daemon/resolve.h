@@ -28,6 +28,7 @@ enum resolve_family { RESOLVE_V6, RESOLVE_V4 };
 
 struct dialer;
 struct resolver;
+struct shared_counts;
 struct upstream;
 struct resolve_lookup;
 
@@ -38,6 +39,7 @@ struct resolve_setup {
     /* In place of resolv.conf's, for c-ares; borrowed for good. */
     const struct vd_endpoint *servers;
     size_t server_count;
+    struct shared_counts *counts; /* where lookups are counted (shared.h); NULL: nowhere */
 };
 
 /* Somebody who waits for a name; lives in what it belongs to. */

@@ -29,6 +29,7 @@ struct resolve_lookup {
         int64_t ttl_ms;
         struct vd_ip ips[RESOLVE_IPS_MAX];
     } family[2];
+    int64_t asked_ms;
     int64_t expires_ms; /* past: nothing to keep */
     bool telling;
     size_t len;

@@ -207,7 +207,8 @@ static int start_listeners(struct worker *w, const struct listen_set *set, int s
 static int start_resolvers(struct worker *w)
 {
     const struct vd_conf_daemon *conf = w->conf;
-    struct resolve_setup straight = {.system = conf->resolver_system}, chain = {0};
+    struct resolve_setup straight = {.system = conf->resolver_system, .counts = w->counts};
+    struct resolve_setup chain = {.counts = w->counts};
     struct resolve_setup *asks = conf->dns_chain ? &chain : &straight;
     asks->servers = conf->nameservers;
     asks->server_count = conf->nameserver_count;

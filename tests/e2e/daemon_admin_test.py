@@ -153,6 +153,17 @@ def told(w, target):
         for sock in held:
             sock.close()
 
+    def names():
+        """Lookups, how long they took, and those in vain; a name that is kept is asked once."""
+        d = Admin(w, workers=1)
+        for name in ("origin.test", "origin.test", "no.such.test"):
+            d.visit(SOCKS5, (name, 9)).close()
+        s = d.status()["totals"]
+        tap.same([s["lookups"], s["lookups_failed"]], [2, 1])
+        text = d.get("/metrics")[2].decode()
+        tap.holds('viaductd_dns_lookup_seconds_bucket{le="+Inf"} 2\n' in text and "viaductd_dns_lookup_seconds_count 2\n" in text, text)
+        tap.holds(s["lookups_ms"] < 5000, s)
+
     def bytes_of_names():
         """What a client says stands there escaped, on all three, and changes nothing else."""
         evil = '<script>alert(1)</script>"&\'\\\x7f'
@@ -183,6 +194,7 @@ def told(w, target):
     yield "numbers", numbers
     yield "promtool", promtool
     yield "hops and targets", hops
+    yield "names that were asked for", names
     yield "bytes that mean something", bytes_of_names
     yield "many sessions", many
 
