@@ -276,9 +276,28 @@ static struct shared_hop *found(struct shared *sh, struct shared_hop *hop, const
     return hop;
 }
 
+/* A record that only this process knows; without memory even for that, one for all. */
+static struct shared_hop *own_hop(uint64_t key)
+{
+    static struct own {
+        struct own *next;
+        struct shared_hop hop;
+    } spare, *all;
+    struct own *own = all;
+    while (own && own->hop.key != key)
+        own = own->next;
+    if (own)
+        return &own->hop;
+    own = calloc(1, sizeof *own);
+    if (!own)
+        return &spare.hop;
+    *own = (struct own){.next = all, .hop.key = key};
+    all = own;
+    return &own->hop;
+}
+
 struct shared_hop *shared_hop(struct shared *sh, const char *group, const char *text)
 {
-    static struct shared_hop spare; /* without memory even for one record */
     uint64_t key = key_of(group, text);
     for (size_t i = 0; i < SHARED_HOPS; i++) {
         struct shared_hop *hop = &sh->hops[i];
@@ -288,8 +307,7 @@ struct shared_hop *shared_hop(struct shared *sh, const char *group, const char *
             have == key)
             return found(sh, hop, group, text);
     }
-    struct shared_hop *own = calloc(1, sizeof *own);
-    return own ? own : &spare;
+    return found(sh, own_hop(key), group, text);
 }
 
 struct shared_hop *shared_hop_of(struct shared *sh, const char *group, const struct vd_hop *hop)
