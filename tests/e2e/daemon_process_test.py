@@ -140,13 +140,13 @@ WRONG = {
     ("-l", "127.0.0.1:99999"): b"--listen: ", ("-l", "tls://x:1"): b"--listen: ", ("-l", "https://127.0.0.1:1"): b"no certificate",
     ("-l", "forward://127.0.0.1:1"): b"needs targets", ("-l", "redirect://0.0.0.0:0", "-u", "a:b"): b"open to everybody",
     ("-l", "no.such.host.test:0"): b"listener no.such.host.test:0: ", ("-l", "203.0.113.9:0", "-u", "a:b"): b"cannot listen on",
-    ("-x", "socks9://h:1"): b"--proxy: ", ("-x", "https://h.test:1"): b"not served",
+    ("-x", "socks9://h:1"): b"--proxy: ", ("-x", "https://h.test:1?verify=maybe"): b"--proxy: ",
     ("-u", "alice"): b"--user: ", ("-u", "alice:p", "-u", "alice:q"): b"--user: ", ("--users", "/nonexistent"): b"--users: ",
     ("-a", "frm=1.2.3.4"): b"--allow: ", ("--deny", ""): b"--deny: ", ("-f", "/nonexistent"): b"/nonexistent"}
 
 FILES = {
     'listen a { url = "mixed://127.0.0.1:70000" }\n': b":1: ", "workers = 2\nwrong = 1\n": b":2: ",
-    "workers = none\n": b":1: ", 'upstream { hops = {"socks5h://h:1"}\n mode = "random" }\n': b'"strict" only',
+    "workers = none\n": b":1: ", 'upstream { hops = {"socks5h://h:1"}\n mode = "sometimes" }\n': b":2: ",
     "listen a {": b"run.conf:", 'users = "/nonexistent"\n': b":1: "}
 
 

@@ -184,8 +184,7 @@ def reloading(w, target):
         for text, words in ((listener(port) + "nonsense\n", f"{d.conf}:2:"), (listener(port) + "wrong = 1\n", ":2: "),
                             (listener(port) + listener(taken), "Address already in use"),
                             ('listen x { url = "0.0.0.0:0" }\n', "open to everybody"),
-                            (listener(port) + 'upstream { hops = {"socks5://no.such.test:1", "http://x.test:1"} mode = "random" }\n',
-                             "strict"),
+                            (listener(port) + 'upstream { hops = {"http://h.test:1"}\nmode = "sometimes" }\n', ":3: "),
                             (f'listen u {{ url = "unix:/proc/nowhere" }}\n{listener(port)}', "cannot listen on")):
             said = reload(d, text, good=False)
             told = [line for line in said.splitlines() if "viaductd: session " not in line]
