@@ -342,8 +342,11 @@ def ends(w, ours, dante, echo):
         """The client goes while the chain is being made."""
         def script(peer):
             peer.socks5_greeting()
-            peer.wait_for_end()
-            peers.append(peer)
+            try:
+                peer.wait_for_end()
+            finally:  # a reset, if there was something to read
+                peers.append(peer)
+
         peers = []
         with hostile.Scripted(HOME, NEAR, w.port(), script) as server:
             mine = through(w, server.url("socks5h"), server.url("socks5h"))
