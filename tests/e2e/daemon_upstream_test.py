@@ -60,6 +60,7 @@ def modes(x):
                 code, line = talk(d, target)
                 tap.same((code, "cannot be reached" in line["said"]), (1, True), f"{mode}: {line}")
             tap.same(len(x.origin.peers), before, "never directly")
+            tap.same(d.log().count("it is down"), 2, "each is told once, however often it is tried")
 
     def random():
         d = daemon(*urls, mode="random")
