@@ -31,33 +31,42 @@ static bool is_library(const char *path, size_t len)
     return (size_t)(path + len - name) == sizeof own - 1 && !memcmp(name, own, sizeof own - 1);
 }
 
-/* Another libc's loader would not start a program with our library. */
-static void drop_library(char *kept, const char *list)
+/* A path that only glibc's loader can follow, as it replaces $LIB by the name of a folder that
+ * there is: others find nothing there and go on, where our library would keep them from starting.
+ */
+#define FOR_GLIBC "/$LIB/../../../../../../../.."
+
+/* `list` with our library left out, or by a path for glibc alone. */
+static void change_library(char *to, const char *list, bool leave_out)
 {
     while (*(list += strspn(list, ": "))) {
         size_t len = strcspn(list, ": ");
+        bool ours = is_library(list, len);
 
-        if (!is_library(list, len)) {
-            strcat(kept, *kept ? ":" : "");
-            strncat(kept, list, len);
+        if (!ours || !leave_out) {
+            strcat(to, *to ? ":" : "");
+            strcat(to, ours && *list == '/' ? FOR_GLIBC : "");
+            strncat(to, list, len);
         }
         list += len;
     }
 }
 
+/* Another libc's loader would not start this program with our library; a static program takes none,
+ * but may start programs of whatever libc. */
 static void set_libraries(const char *list, enum program_fault fault)
 {
-    char *kept = calloc(1, strlen(list) + 2);
+    char *changed = calloc(strlen(list) + 2, sizeof FOR_GLIBC);
 
-    if (!kept)
+    if (!changed)
         say_die(EXIT_OWN, "out of memory");
-    if (fault == PROGRAM_OTHER_LIBC)
-        drop_library(kept, list);
+    if (program_needs_supervisor(fault))
+        change_library(changed, list, fault == PROGRAM_OTHER_LIBC);
     else
-        strcpy(kept, list);
-    if (*kept && setenv("LD_PRELOAD", kept, 1) < 0)
+        strcpy(changed, list);
+    if (*changed && setenv("LD_PRELOAD", changed, 1) < 0)
         say_die(EXIT_OWN, "out of memory");
-    free(kept);
+    free(changed);
 }
 
 static void attach(void)

@@ -15,8 +15,8 @@ static struct {
     char session[PATH_MAX]; /* NAME=value */
 } keep;
 
-/* Given without a folder, or in one relative to the directory of that time: the loader knows where
- * it was. */
+/* Given without a folder, in one relative to the directory of that time, or by a path that only the
+ * loader can follow (launcher/supervise_main.c): the loader knows where it was. */
 static bool find_own_path(char path[PATH_MAX])
 {
     Dl_info info;
@@ -28,7 +28,7 @@ void exec_remember(const char *library, const char *name, const char *value)
 {
     struct vd_out out = vd_out_over(keep.session, sizeof keep.session - 1);
 
-    if (library[0] != '/' || strlen(library) >= sizeof keep.library) {
+    if (library[0] != '/' || strchr(library, '$') || strlen(library) >= sizeof keep.library) {
         if (!find_own_path(keep.library))
             return;
     } else {

@@ -188,6 +188,8 @@ bypass = {{"{NEAR}"}}
         script = w.file("pipeline", "#!/bin/bash\n" + "\n".join(f"{part} | cat | grep ^10" for part in parts), 0o755)
         carried(via([script]), len(parts))
         carried(via(["busybox", "sh", "-c", f"{programs['dynamic']} {NAME} 80 | cat"]))
+        carried(via(["busybox", "sh", "-c", f"{programs['musl']} {NAME} 80; {programs['dynamic']} {NAME} 80;"
+                                            f"sh -c '{programs['musl']} {NAME} 80; curl -sS {url}'"]), 4)
         carried(via([PYTHON, "-c", f"import os; os.execv('{programs['static']}', ['x', '{NAME}', '80'])"]))
         carried(via([PYTHON, "-c", "import os, subprocess; subprocess.run(['%s', '%s', '80'], check=True, env={})"
                      % (programs["static"], NAME)]))
