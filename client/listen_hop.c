@@ -89,8 +89,9 @@ int listener_converse(struct listener *e, int r)
 static struct vd_ip address_of_hop(const struct drive *d)
 {
     const struct vd_hop *hop = vd_path_hop(&d->chain.path, d->chain.path.count - 1u);
-    unsigned first = d->chain.path.count == 1 ? d->addr : 0;
+    unsigned first = d->chain.path.count == 1 && !hop->stands_for ? d->addr : 0;
 
+    hop += hop->stands_for; /* the last of those that another stands for */
     if (hop->addr_count > first)
         return hop->addrs[first];
     if (!vd_endpoint_is_name(&hop->at))

@@ -68,6 +68,11 @@ struct vd_conf_chain *vd_conf_client_chain(const struct vd_conf_client *c, const
 /* A new chain without hops behind the others, which may move; NULL: no memory. */
 struct vd_conf_chain *vd_conf_client_add_chain(struct vd_conf_client *c, const char *title);
 
+/* Whether addresses were given for the name of a hop, as long as nobody has looked it up; and
+ * these, as ` addresses = {"...", ...}`. */
+bool vd_conf_has_addresses(const struct vd_hop *hop);
+void vd_conf_print_addresses(FILE *to, const struct vd_hop *hop);
+
 /* Writes *c as a file that reads back as the same, but for passwords: they are replaced by "***".
  */
 void vd_conf_client_print(FILE *to, const struct vd_conf_client *c);

@@ -45,14 +45,50 @@ static void print_hop(FILE *to, const struct vd_hop *hop)
     print_quoted(to, masked);
 }
 
-static void print_chain(FILE *to, const struct vd_conf_chain *chain)
+bool vd_conf_has_addresses(const struct vd_hop *hop)
 {
+    return vd_endpoint_is_name(&hop->at) && hop->addr_count > 0;
+}
+
+void vd_conf_print_addresses(FILE *to, const struct vd_hop *hop)
+{
+    fputs(" addresses = {", to);
+    for (unsigned i = 0; i < hop->addr_count; i++) {
+        char text[VD_ENDPOINT_TEXT];
+        struct vd_out out = vd_out_over(text, sizeof text);
+
+        vd_ip_print(&out, &hop->addrs[i]);
+        fprintf(to, "%s\"%s\"", i ? ", " : "", vd_out_string(&out));
+    }
+    putc('}', to);
+}
+
+/* Hops whose addresses were given are proxies with names, `number` being their chain's. */
+static void print_proxies(FILE *to, const struct vd_conf_chain *chain, size_t number)
+{
+    for (size_t i = 0; i < chain->hop_count; i++) {
+        if (!vd_conf_has_addresses(&chain->hops[i]))
+            continue;
+        fprintf(to, "proxy hop%zu_%zu {\n    url = ", number, i + 1);
+        print_hop(to, &chain->hops[i]);
+        fputs("\n   ", to);
+        vd_conf_print_addresses(to, &chain->hops[i]);
+        fputs("\n}\n", to);
+    }
+}
+
+static void print_chain(FILE *to, const struct vd_conf_chain *chain, size_t number)
+{
+    print_proxies(to, chain, number);
     fputs("chain ", to);
     print_quoted(to, chain->title);
     fputs(" {\n    hops = {", to);
     for (size_t i = 0; i < chain->hop_count; i++) {
         fputs(i ? ",\n            " : "", to);
-        print_hop(to, &chain->hops[i]);
+        if (vd_conf_has_addresses(&chain->hops[i]))
+            fprintf(to, "hop%zu_%zu", number, i + 1);
+        else
+            print_hop(to, &chain->hops[i]);
     }
     fprintf(to, "}\n    mode = \"%s\"\n", vd_conf_modes[chain->mode]);
     if (chain->pick)
@@ -107,7 +143,7 @@ static void print_servers(FILE *to, const struct vd_endpoint *servers, size_t co
 void vd_conf_client_print(FILE *to, const struct vd_conf_client *c)
 {
     for (size_t i = 0; i < c->chain_count; i++)
-        print_chain(to, &c->chains[i]);
+        print_chain(to, &c->chains[i], i + 1);
     for (size_t i = 0; i < c->rule_count; i++)
         print_rule(to, &c->rules[i]);
     if (c->has_bypass) {

@@ -203,16 +203,37 @@ static void print_admin(FILE *to, const struct vd_conf_daemon *c)
                 c->admin_login);
 }
 
-static void print_hops(FILE *to, const struct vd_conf_chain *up)
+static void print_url(FILE *to, const struct vd_hop *hop)
 {
     char text[VD_URL_TEXT + VD_URL_OPTIONS_TEXT];
+    struct vd_out out = vd_out_over(text, sizeof text);
+    vd_url_print(&out, hop);
+    vd_url_print_options(&out, hop);
+    quoted(to, text, out.len);
+}
+
+/* Hops with addresses beside their names, `number` being their upstream's. */
+static void print_proxies(FILE *to, const struct vd_conf_chain *up, size_t number)
+{
+    for (size_t i = 0; i < up->hop_count; i++) {
+        if (!vd_conf_has_addresses(&up->hops[i]))
+            continue;
+        fprintf(to, "proxy hop%zu_%zu { url = ", number, i + 1);
+        print_url(to, &up->hops[i]);
+        vd_conf_print_addresses(to, &up->hops[i]);
+        fputs(" }\n", to);
+    }
+}
+
+static void print_hops(FILE *to, const struct vd_conf_chain *up, size_t number)
+{
     fputs(" { hops = {", to);
     for (size_t i = 0; i < up->hop_count; i++) {
-        struct vd_out out = vd_out_over(text, sizeof text);
-        vd_url_print(&out, &up->hops[i]);
-        vd_url_print_options(&out, &up->hops[i]);
         fputs(i > 0 ? ", " : "", to);
-        quoted(to, text, out.len);
+        if (vd_conf_has_addresses(&up->hops[i]))
+            fprintf(to, "hop%zu_%zu", number, i + 1);
+        else
+            print_url(to, &up->hops[i]);
     }
     fprintf(to, "}  mode = \"%s\"", modes[up->mode]);
     if (up->pick > 0)
@@ -232,11 +253,12 @@ static void print_check(FILE *to, const struct vd_conf_upstream *up)
     quoted(to, text, out.len);
 }
 
-static void print_upstream(FILE *to, const struct vd_conf_upstream *up)
+static void print_upstream(FILE *to, const struct vd_conf_upstream *up, size_t number)
 {
+    print_proxies(to, &up->chain, number);
     fputs("upstream ", to);
     quoted(to, up->chain.title, strlen(up->chain.title));
-    print_hops(to, &up->chain);
+    print_hops(to, &up->chain, number);
     if (up->line != VD_PROXYLINE_NONE)
         fprintf(to, "  proxy_protocol = \"%s\"", lines[up->line]);
     if (up->fallback) {
@@ -272,7 +294,7 @@ int print_config(FILE *to, const struct vd_conf_daemon *c)
     print_access(to, c);
     print_limits(to, c);
     for (size_t i = 0; i < c->upstream_count; i++)
-        print_upstream(to, &c->upstreams[i]);
+        print_upstream(to, &c->upstreams[i], i + 1);
     fputs("timeouts {", to);
     print_seconds(to, "handshake", c->handshake_ms);
     print_seconds(to, "connect", c->connect_ms);

@@ -73,22 +73,6 @@ static void print_options(FILE *to, const struct vd_hop *hop)
     print_escaped(to, vd_out_string(&out));
 }
 
-/* The addresses that the launcher found: the daemon need not ask, and asks nobody else. */
-static void print_addresses(FILE *to, const struct vd_hop *hop)
-{
-    if (!vd_endpoint_is_name(&hop->at) || hop->addr_count == 0)
-        return;
-    fputs(" addresses = {", to);
-    for (unsigned i = 0; i < hop->addr_count; i++) {
-        char text[VD_ENDPOINT_TEXT];
-        struct vd_out out = vd_out_over(text, sizeof text);
-
-        vd_ip_print(&out, &hop->addrs[i]);
-        fprintf(to, "%s\"%s\"", i ? ", " : "", vd_out_string(&out));
-    }
-    putc('}', to);
-}
-
 /* The daemon has another working directory. */
 static void make_absolute(struct vd_hop *hop)
 {
@@ -114,7 +98,8 @@ static void print_hop(FILE *to, const struct vd_hop *given, size_t number)
     print_place(to, hop);
     print_options(to, hop);
     putc('"', to);
-    print_addresses(to, hop);
+    if (vd_conf_has_addresses(hop)) /* the launcher's: the daemon asks nobody else */
+        vd_conf_print_addresses(to, hop);
     fputs(" }\n", to);
 }
 
@@ -154,7 +139,7 @@ char *private_conf(const struct vd_conf_chain *chain, const struct vd_hop *hops,
     fprintf(to, "logins = {\"%s\"}\nexplain = true\nworkers = 1\n", login);
     fprintf(to, "timeouts { handshake = 60 connect = %" PRIu32 ".%03" PRIu32,
             conf->timeout_ms / 1000, conf->timeout_ms % 1000);
-    fprintf(to, " idle = %d half_closed = %d drain = 1 }\n", LIVES_S, LIVES_S);
+    fprintf(to, " idle = %d udp = %d half_closed = %d drain = 1 }\n", LIVES_S, LIVES_S, LIVES_S);
     for (size_t i = 0; i < count; i++)
         print_hop(to, &hops[i], i + 1);
     print_upstream(to, chain, count);

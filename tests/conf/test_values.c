@@ -115,6 +115,32 @@ static void test_print(void)
     tap_end("what is printed reads back as the same, without passwords");
 }
 
+/* Of hops by name; they are proxies when they are printed. */
+static void test_addresses(void)
+{
+    static const char text[] =
+        "proxy a { url = \"http://u:secret@gw.example?probe=no\" addresses = {10.0.0.1, "
+        "\"fd00::1\"} }\n"
+        "chain default { hops = {\"http://h\", a} }\nchain b { hops = {a, a} }\n";
+    tap_begin();
+    struct vd_conf_client c = read_client(text);
+    char *first = printed(&c);
+    vd_conf_client_free(&c);
+    c = read_client(first);
+    conf_same(printed(&c), first);
+    EXPECT(!strstr(first, "secret") && c.chain_count == 2);
+    for (size_t i = 0; c.chain_count == 2 && i < 2; i++) {
+        const struct vd_hop *hop = &c.chains[i].hops[1];
+        EXPECT(c.chains[i].hop_count == 2 && hop->addr_count == 2 && hop->no_probe);
+        EXPECT(hop->addrs[0].family == VD_IPV4 && hop->addrs[1].family == VD_IPV6);
+        EXPECT(!strcmp(hop->at.name, "gw.example"));
+    }
+    EXPECT(c.chain_count == 2 && c.chains[0].hops[0].addr_count == 0);
+    vd_conf_client_free(&c);
+    free(first);
+    tap_end("addresses of hops are printed with them");
+}
+
 static void test_daemon(void)
 {
     static const char text[] =
@@ -167,6 +193,7 @@ int main(void)
     test_client();
     test_defaults();
     test_print();
+    test_addresses();
     test_daemon();
     unlink("good.users");
     unlink(CONF_FILE);

@@ -354,6 +354,15 @@ def life(w, kind):
             tap.holds(command.returncode == 0 and ORIGIN.encode() in out, out)
         none_left(30)
 
+    def other_manners(name, more):
+        """Of running the command."""
+        none_left()
+        got = w.via([*options[1:], *more], ["curl", "-sS", f"http://{NAME}/whoami"], timeout=40)
+        tap.holds(got.code == 0 and ORIGIN.encode() in got.out, f"{name}: {got.code}: {got.err}")
+        # a trace shows what is done, byte by byte
+        tap.holds(name == "traced" or b"127.0.0.1:" not in got.err, f"the private hop is named: {got.err}")
+        none_left()
+
     def not_without_need():
         none_left()
         with Running(w, ["-q", "-x", f"socks5h://{NEAR}:9"]):
@@ -363,6 +372,9 @@ def life(w, kind):
                  holds_nothing, keeps_no_pipe_open, survives_the_terminals_signals, secrets, wants_its_login,
                  worker_killed, at_once, not_without_need):
         yield case.__name__.replace("_", " "), case
+    for name, more in (("audited", ["--audit"]), ("supervised", ["--engine", "supervise"]), ("strict", ["--strict"]),
+                       ("traced", ["--trace"]), ("quiet", ["-q"]), ("logged", ["--log", f"{w.dir}/private.log"])):
+        yield f"manner: {name}", lambda n=name, m=more: other_manners(n, m)
     yield "killed: the keeper", lambda: killed(keepers)
     yield "killed: the daemon", lambda: killed(mothers)
 
