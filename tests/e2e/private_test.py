@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from lib import hostile, netns, servers, tap, tls, world
 from lib.dns import Dns
 from lib.parts import copy_launcher
+from lib.private import daemons, keepers, mothers, none_left, stat_of
 from lib.servers import chain
 from lib.world import FAR, NEAR, ORIGIN, ORIGIN6, PYTHON, wait_until
 
@@ -39,47 +40,6 @@ sock.connect((sys.argv[2], 80))
 sock.sendall(b"GET /whoami HTTP/1.0\\r\\n\\r\\n")
 print(sock.makefile("rb").read().split(b"\\r\\n\\r\\n")[1].decode())
 """
-
-
-def stat_of(pid):
-    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-        text = file.read()
-    name = text[text.index("(") + 1 : text.rindex(")")]
-    fields = text[text.rindex(")") + 2 :].split()
-    return name, fields[0], int(fields[1]), int(fields[3])
-
-
-def living():
-    """{pid: (name, parent)} of this world."""
-    found = {}
-    for path in glob.glob("/proc/[0-9]*"):
-        try:
-            name, state, parent, _ = stat_of(path[6:])
-        except (OSError, ValueError):  # it has just ended
-            continue
-        if state != "Z":
-            found[int(path[6:])] = name, parent
-    return found
-
-
-def keepers():
-    return [pid for pid, (name, _) in living().items() if name == "viaduct-private"]
-
-
-def mothers():
-    all_ = living()
-    return [pid for pid, (name, parent) in all_.items()
-            if name == "viaductd" and all_.get(parent, ("",))[0] == "viaduct-private"]
-
-
-def daemons():
-    """The private ones: started by a keeper, and their workers."""
-    above = mothers()
-    return above + [pid for pid, (name, parent) in living().items() if name == "viaductd" and parent in above]
-
-
-def none_left(seconds=15):
-    wait_until(lambda: not keepers() and not daemons(), "the private processes end", seconds)
 
 
 def read(path):
