@@ -15,11 +15,11 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from lib import dns, hostile, netns, servers, tap, world
 from lib.daemon import HOME, Daemon, cpu_seconds, descriptors
-from lib.datagrams import ECHO, Echo, Relay, bound, datagram_socket, header
+from lib.datagrams import ECHO, Echo, Relay, datagram_socket, header
 from lib.servers import chain
 from lib.sniffer import Sniffer
-from lib.visit import dial, reset
-from lib.world import APP, APP6, FAR, FAR6, NEAR, NEAR6, ORIGIN, ORIGIN6, wait_until
+from lib.visit import dial
+from lib.world import APP, APP6, FAR, FAR6, NEAR, ORIGIN, ORIGIN6, wait_until
 
 ALLOW = 'allow app { from = {"10.1.0.0/24", "fd01::/64"} }\n'
 LISTEN = 'listen t4 { url = "tproxy://0.0.0.0:0" }\nlisten t6 { url = "tproxy://[::]:0" }\n'
@@ -78,6 +78,12 @@ def echoes(sock, target, data=b"hello"):
     sock.sendto(data, target)
     got, whence = sock.recvfrom(1 << 17)
     tap.same((whence[:2], got), (target, data), f"the echo of {target}")
+
+
+def waiting(port):
+    """Bytes that the sockets of a port hold."""
+    lines = netns.read(HOME, "/proc/thread-self/net/udp").splitlines()[1:]
+    return sum(int(line.split()[4].split(":")[1], 16) for line in lines if int(line.split()[1].split(":")[1], 16) == port)
 
 
 def is_silent(sock, seconds=0.1):
@@ -142,7 +148,6 @@ def directly(w, echo):
                 tap.same(sock.recvfrom(100), (b"asked", other.getsockname()), "with its own address")
 
     def again():
-        """After its end a client is served anew."""
         with client() as sock:
             echoes(sock, TARGET)
             first = echo[ORIGIN].seen[-1][0]
@@ -152,7 +157,6 @@ def directly(w, echo):
             c.lines(name_of(sock), 2)
 
     def tcp_too():
-        """The same listener takes connections."""
         with netns.inside("origin"):
             server = socket.create_server((ORIGIN, w.port()))
         sock = dial(server.getsockname(), "app")
@@ -225,6 +229,7 @@ def chained(w, echo):
             with hostile.Scripted(HOME, NEAR, relay.server.port, script), client() as sock:
                 for number in range(100):
                     sock.sendto(bytes([number]) * 1200, far)
+                wait_until(lambda: waiting(c.d.ports[0]) == 0, "the daemon has read them")
                 late.set()
                 got = [relay.hears()[1] for _ in range(40)]
                 relay.sock.settimeout(0.3)
@@ -349,7 +354,6 @@ def judged(w, echo):
             tap.holds(got.code == 1 and b"/udp: Address already in use" in got.err, f"{got}")
 
     def confined():
-        """Another user, without rights but this one."""
         c = Caught(w, 'user = "nobody"\ntimeouts { udp = 0.4 }\n')
         with open(f"/proc/{c.d.workers()[0]}/status", encoding="ascii") as file:
             status = dict(line.split(":", 1) for line in file)
@@ -503,7 +507,6 @@ def lives(w, echo):
             tap.same(len({whence for whence, _ in echo[ORIGIN].seen[-8:]}), 2, "ports that the target sees")
 
     def noise():
-        """Random payloads to random ports do no harm."""
         c = Caught(w)
         rng = random.Random(seed := random.randrange(1 << 30))
         tap.note(f"seed {seed}")
@@ -515,7 +518,6 @@ def lives(w, echo):
             echoes(sock, TARGET)
 
     def volume():
-        """10,000 at 5,000 a second, none lost."""
         c, count, data, got = Caught(w), 10000, os.urandom(1190), []
         with client() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
