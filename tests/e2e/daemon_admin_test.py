@@ -272,7 +272,10 @@ def lives(w, target):
             tap.same(status["Seccomp"], "2")
 
         def sockets():
-            links = [os.readlink(f"/proc/{page}/fd/{fd}") for fd in os.listdir(f"/proc/{page}/fd")]
+            try:
+                links = [os.readlink(f"/proc/{page}/fd/{fd}") for fd in os.listdir(f"/proc/{page}/fd")]
+            except FileNotFoundError:  # closed meanwhile
+                return None
             return len([link for link in links if link.startswith("socket:")])
         wait_until(lambda: sockets() == 1, "its own door alone is left")
 
