@@ -9,7 +9,7 @@ state, garbage, requests that are never read.
 
 Each second memory (PSS), descriptors, threads and processor time of both are noted in OUT.csv and drawn
 in OUT.svg. Flat means: no good client has failed, no worker has died, and with the load gone descriptors
-are those of the beginning, and memory is at most a MiB more for each."""
+are those of the beginning, and memory of their own is at most a MiB more for each."""
 
 import os
 import random
@@ -36,6 +36,12 @@ CONF = ('listen here {{ url = "127.0.0.1:{}" }}\nlisten near {{ url = "10.1.0.1:
         'allow app {{ from = {{"10.1.0.0/24", "127.0.0.0/8"}} to = {{"*", "127.0.0.1"}} }}\n')
 
 
+def own_kib(pid):
+    """What a process has written and shares with no file: pages of programs come and go by themselves."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        return sum(int(size) for size in re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+)", file.read(), re.MULTILINE))
+
+
 class Tally:
     """What the clients of a kind came to; their mistakes are kept."""
 
@@ -58,6 +64,9 @@ class Under:
         self.d = Daemon(w, "-q", conf=CONF.format(self.port, self.port), listens=0, workers=2, wait=False)
         self.d.ports = [self.port]
         wait_until(lambda: netns.listening(HOME, self.port) and len(self.d.workers()) == 2, "viaductd listens")
+
+    def own_kib(self):
+        return sum(map(own_kib, (self.d.pid, *self.d.workers())))
 
     def sample(self):
         """(KiB, descriptors, threads, processor seconds) of all its processes."""
@@ -264,9 +273,11 @@ def soak(w, minutes, out):
     under = [Under(w, "reloaded"), Under(w, "left alone")]
     load = Load(w, under)
     load.start()  # what is made for the first clients is no growth
-    time.sleep(WARM_S)
+    time.sleep(WARM_S / 2)
+    under[0].d.signal(signal.SIGHUP)
+    time.sleep(WARM_S / 2)
     settle(load)
-    first = [u.sample() for u in under]
+    first = [(u.own_kib(), *u.sample()[1:]) for u in under]
     load.ends = time.monotonic() + minutes * 60
     load.start()
     reloads = watch(load, out)
@@ -276,7 +287,7 @@ def soak(w, minutes, out):
     for u, before in zip(under, first):
         def flat(u=u, before=before):
             tap.holds("was ended by signal" not in u.d.log() and "anitizer" not in u.d.log(), u.d.log()[-1000:])
-            after = u.sample()
+            after = u.own_kib(), *u.sample()[1:]
             print(f"# {u.name}: {before[0]} KiB, {before[1]} descriptors, {before[2]} threads at first; "
                   f"{after[0]}, {after[1]}, {after[2]} at last; {after[3]:.0f} s of processor in what lives now")
             tap.same(after[1:3], before[1:3], "descriptors and threads")
