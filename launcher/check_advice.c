@@ -243,14 +243,13 @@ void check_advise(struct check *c, int r)
 static void warn_of_login(struct check *c, unsigned at)
 {
     const struct vd_hop *hop = &c->hops[at];
-    char *to = c->warnings[c->warning_count];
     bool here = c->hops[0].unix_len > 0 || (c->hops[0].addr_count > 0 &&
                                             vd_ip_class(&c->hops[0].addrs[0]) == VD_CLASS_LOOPBACK);
 
     if (!hop->has_login || hop->password_len == 0 || hop->scheme == VD_HTTPS ||
         c->warning_count == CHECK_WARNINGS || (at == 0 && here))
         return;
-    c->warning_count++;
+    char *to = c->warnings[c->warning_count++];
     if (at == 0)
         snprintf(
             to, sizeof c->warnings[0],
