@@ -337,6 +337,7 @@ def by_system(w, unbound):
 
     def ends_with_it():
         other = Daemon(w, conf='resolver = "system"\n')
+        wait_until(lambda: helpers(other), "a helper")
         [helper] = helpers(other)
         os.kill(other.pid, signal.SIGKILL)
         wait_until(lambda: not os.path.exists(f"/proc/{helper}") or is_zombie(helper), "the helper ends")

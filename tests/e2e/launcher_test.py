@@ -27,7 +27,7 @@ OPTIONS = [  # arguments behind which `touch marker` stands, and the error
     ([], "no proxy is given; give one with -x socks5h://HOST:PORT, in "
          "~/.config/viaduct/viaduct.conf or in ALL_PROXY"),
     (["-x"], None),
-    (["--strict"], "unknown option `--strict`; `viaduct -h` lists what is allowed"),
+    (["--stricter"], "unknown option `--stricter`; `viaduct -h` lists what is allowed"),
     (["--prox=http://h"], "unknown option `--prox`; `viaduct -h` lists what is allowed"),
     (["-k", "2"], "unknown option `-k`; `viaduct -h` lists what is allowed"),
     (["-qz"], "unknown option `-z`; `viaduct -h` lists what is allowed"),
