@@ -18,7 +18,8 @@ import tempfile
 from daemons import await_port, cpu_seconds, free_port, held, server
 from results import keep
 
-HERE, MIB, CLIENTS, TUNNELS = '127.0.0.1', {1: 2048, 8: 512}, 64, 4000
+HERE, MIB, CLIENTS, TUNNELS = '127.0.0.1', {1: 2048, 8: 512}, 64, 2000
+# danted binds a port for each connection, of some 28,000 that wait a minute afterwards
 STUCK, IDLE = 1000, (1000, 5000, 10000)
 QUIET = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}
 
