@@ -296,7 +296,7 @@ def trouble(w):
     def bounded():
         """Neither a client that does not read nor an origin that does not makes the worker grow."""
         worker = d.workers()[0]
-        before = daemon.pss_kib(worker)
+        before = daemon.own_kib(worker)
 
         def flood(peer, _head, _body):
             peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -317,7 +317,7 @@ def trouble(w):
                 pass
             clients.append(c)
         time.sleep(0.3)
-        grown = daemon.pss_kib(worker) - before
+        grown = daemon.own_kib(worker) - before
         tap.holds(grown < 20 * 600, f"{grown} KiB for 20 sessions that stand still")
         for c in clients:
             reset(c.sock)

@@ -414,7 +414,7 @@ def load(p):
 
     def state(d):
         pids = d.workers()
-        return sum(map(daemon.pss_kib, pids)), sum(map(daemon.descriptors, pids))
+        return sum(map(daemon.own_kib, pids)), sum(map(daemon.descriptors, pids))
 
     def tunnels(d, *argv):
         got = w.run(HOME, [program, "--proxy", f"{HERE}:{d.port}", "--target", target, *argv], timeout=100)
@@ -439,11 +439,11 @@ def load(p):
         """What an open tunnel that carries nothing costs."""
         d = Daemon(w, quiet=True)
         worker = d.workers()[0]
-        before = daemon.pss_kib(worker)
+        before = daemon.own_kib(worker)
         holder = w.popen(HOME, [program, "--proxy", f"{HERE}:{d.port}", "--target", target, "--parallel", "2000", "--hold",
                                 "60000"], stdout=subprocess.PIPE)
         tap.same(holder.stdout.readline(), b"held\n")
-        each = (daemon.pss_kib(worker) - before) / 2000
+        each = (daemon.own_kib(worker) - before) / 2000
         holder.kill()
         holder.wait()
         holder.stdout.close()
@@ -508,10 +508,10 @@ def load(p):
         source = hostile.Scripted(HOME, HERE, w.port(), lambda peer: peer.say(data))
         d = Daemon(w)
         worker = d.workers()[0]
-        before = daemon.pss_kib(worker)
+        before = daemon.own_kib(worker)
         visits = [d.visit(SOCKS5, (HERE, source.port)) for _ in range(4)]
         time.sleep(0.5)
-        grown = daemon.pss_kib(worker) - before
+        grown = daemon.own_kib(worker) - before
         tap.holds(grown < 4 * 1024 + 512, f"{grown} KiB for 4 sessions whose clients do not read")
         for visit in visits:
             tap.holds(visit.rest() == data, "all of it")

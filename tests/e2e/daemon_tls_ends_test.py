@@ -171,13 +171,13 @@ def ends(w, ca, cert):
                 peer.say(bytes(1 << 20))
         server = hostile.Scripted(HOME, HERE, w.port(), flood)
         d = tls.secure(ca, cert)
-        before = daemon.pss_kib(d.workers()[0])
+        before = daemon.own_kib(d.workers()[0])
         visits = [tls.inside(ca, d, SOCKS5, (HERE, server.port)) for _ in range(8)]
         time.sleep(1)
         busy = daemon.cpu_seconds(d.workers()[0])
         time.sleep(0.5)
         tap.holds(daemon.cpu_seconds(d.workers()[0]) - busy < 0.1, "it waits")
-        tap.holds(daemon.pss_kib(d.workers()[0]) - before < 8 * 600 + 2000 or daemon.is_sanitized(w), "memory is bounded")
+        tap.holds(daemon.own_kib(d.workers()[0]) - before < 8 * 600 + 2000 or daemon.is_sanitized(w), "memory is bounded")
         for visit in visits:
             tap.same(len(visit.read(1 << 20)), 1 << 20)
             visit.close()

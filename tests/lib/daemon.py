@@ -176,9 +176,11 @@ def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def pss_kib(pid):
+def own_kib(pid):
+    """What a process has written and shares with no file: pages of programs come and go by themselves,
+    and weigh more when another process ends that had them too."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-        return int(re.search(r"^Pss:\s+(\d+)", file.read(), re.MULTILINE)[1])
+        return sum(int(size) for size in re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+)", file.read(), re.MULTILINE))
 
 
 def sockets(ns, pid):

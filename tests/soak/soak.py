@@ -36,12 +36,6 @@ CONF = ('listen here {{ url = "127.0.0.1:{}" }}\nlisten near {{ url = "10.1.0.1:
         'allow app {{ from = {{"10.1.0.0/24", "127.0.0.0/8"}} to = {{"*", "127.0.0.1"}} }}\n')
 
 
-def own_kib(pid):
-    """What a process has written and shares with no file: pages of programs come and go by themselves."""
-    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-        return sum(int(size) for size in re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+)", file.read(), re.MULTILINE))
-
-
 class Tally:
     """What the clients of a kind came to; their mistakes are kept."""
 
@@ -66,7 +60,7 @@ class Under:
         wait_until(lambda: netns.listening(HOME, self.port) and len(self.d.workers()) == 2, "viaductd listens")
 
     def own_kib(self):
-        return sum(map(own_kib, (self.d.pid, *self.d.workers())))
+        return sum(map(daemon.own_kib, (self.d.pid, *self.d.workers())))
 
     def sample(self):
         """(KiB, descriptors, threads, processor seconds) of all its processes."""
@@ -74,7 +68,7 @@ class Under:
         cpu = 0.0
         for pid in (self.d.pid, *self.d.workers()):
             try:
-                kib += daemon.pss_kib(pid)
+                kib += daemon.own_kib(pid)
                 fds += daemon.descriptors(pid)
                 threads += len(os.listdir(f"/proc/{pid}/task"))
                 cpu += daemon.cpu_seconds(pid)
