@@ -30,7 +30,7 @@ class Echo:
                 listener = socket.socket(family, socket.SOCK_STREAM)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((address, ECHO))
-            listener.listen(512)
+            listener.listen(2048)  # all that the load tests open at once
             threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
     def _accept(self, listener):

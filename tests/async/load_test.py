@@ -34,8 +34,9 @@ class Load:
 def at_once(load, what):
     got, result = load.run(what, 1000)
     tap.same((got["up"], got["good"]), ("1000", "1000"), f"connections\n{result}")
-    tap.holds(float(got["begun"]) < TRIP, f"connect() waited: {got['begun']} s")
-    tap.holds(float(got["took"]) < 6 * TRIP, f"took {got['took']} s")
+    # Had each waited for the one before, it would have been a trip for each.
+    tap.holds(float(got["begun"]) < 10 * TRIP, f"connect() waited: {got['begun']} s")
+    tap.holds(float(got["took"]) < 20 * TRIP, f"took {got['took']} s")
 
 
 def threads(load):

@@ -14,6 +14,7 @@ from lib.sniffer import Sniffer
 from lib.visit import HTTP, SOCKS5, Visit
 from lib.world import FAR, ORIGIN, wait_until
 
+PATIENCE = 1.9  # seconds: less than what is waited for an answer to a flight. Who took less did not wait.
 REQUEST = b"\5\1\0" + b"\5\1\0\1\x0a\x02\0\2\0\7"  # to the target
 
 
@@ -67,7 +68,7 @@ def cases(w):
         dials()
         result = talk(hop, 3)
         tap.same(codes(result), [0, 0, 0])
-        tap.same([seconds > 1.5 for _, seconds in result], [slow, False, False], "slow ones")
+        tap.same([seconds > PATIENCE for _, seconds in result], [slow, False, False], "slow ones")
         tap.same(dials(), 3)
 
     def by_name():
@@ -76,7 +77,7 @@ def cases(w):
         one = servers.microsocks(w)
         result = talk(daemon(f"socks5h://micro.test:{one.port}?pipeline=lead"), 2)
         tap.same(codes(result), [0, 0])
-        tap.holds(1.9 < result[0][1] < 3 and result[1][1] < 1, f"seconds: {result}")
+        tap.same([seconds > PATIENCE for _, seconds in result], [True, False], f"who waited: {result}")
 
     def true_reason():
         for script in (closes_on_flights(replies(5)), one_at_a_time(replies(5))):
@@ -121,7 +122,7 @@ def cases(w):
         with hostile.Scripted("proxy", FAR, w.port(), hostile.silent) as hop:
             result = talk(daemon(hop.url("socks5h") + "?pipeline=lead&timeout=0.4"), 2)
             tap.same([len(hop.peers), *codes(result)], [3, 6, 6], "connections, codes")
-            tap.holds(0.7 < result[0][1] < 1.6 and result[1][1] < 1, f"seconds: {result}")
+            tap.holds(0.7 < result[0][1] < PATIENCE and result[1][1] < PATIENCE, f"seconds: {result}")
 
     def http_then_socks():
         """Once the chain has come up: all in the HTTP hop's first segment."""
@@ -141,14 +142,12 @@ def cases(w):
         tap.holds(b"Connection: close" in early[0], "it is told to close")
 
     def round_trips():
-        link = 0.15
-        ours = [servers.viaductd(w) for _ in range(3)]
-        links = [delay.Delayed("proxy", FAR, w.port(), hop.at(), link / 2) for hop in ours]
-        result = talk(daemon(*lead(*(one.url() for one in links))), 3)
+        ours, trips = [servers.viaductd(w) for _ in range(3)], delay.Trips(3)
+        links = [delay.Delayed("proxy", FAR, w.port(), hop.at(), 0.01, trips, i) for i, hop in enumerate(ours)]
+        talk(daemon(*lead(*(one.url() for one in links))), 3)
         for one in links:
             one.stop()
-        trips = [seconds / link for _, seconds in result]
-        tap.holds(5.5 < min(trips) < 6.4, f"{trips}, want 6")
+        tap.same(min(trips.tunnels), 6, f"round trips, of {trips.tunnels}")
 
     yield "all in one segment, with `lead` alone", one_segment
     yield "microsocks: falls back once", lambda: falls_back(lambda: servers.microsocks(w), True)

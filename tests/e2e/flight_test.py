@@ -19,6 +19,7 @@ from lib.world import FAR, NEAR, ORIGIN, PYTHON, wait_until
 
 BASIC = "YWxpY2U6czNjcmV0"  # of this login
 AGAIN = "takes one message at a time: once more so"
+PATIENCE = 1.9  # seconds: less than what is waited for an answer to a flight. Who took less did not wait.
 
 # Connects `count` times, one after the other; for each: what came of it and the seconds it took to
 # the first byte back.
@@ -206,7 +207,7 @@ def cases(w):
 
     # --- hops that cannot bear it -------------------------------------------------------------------
 
-    def falls_back(make, words, seconds, again):
+    def falls_back(make, words, again):
         """Once, and all the session knows: `again` times that line, then never."""
         for how in BOTH_WAYS:
             hop = make()
@@ -216,8 +217,7 @@ def cases(w):
             got = w.via(["-vv", *chain(hop.url("socks5h", first=True) + "?pipeline=lead")], script, timeout=30)
             rows = [line.split() for line in got.out.decode().splitlines()]
             tap.same([row[0] for row in rows], words, "what came of it")
-            tap.holds(seconds[0] < float(rows[0][1]) < seconds[1], f"the first took {rows[0][1]} s")
-            tap.holds(float(rows[1][1]) < 1, f"the second took {rows[1][1]} s")
+            tap.same([float(row[1]) > PATIENCE for row in rows], [again > 0, False], f"who waited: {rows}")
             tap.same(got.err.decode().count(AGAIN), again, "made again")
             tap.same(dials(), 2, "the target was dialled")
             w.quiet(hop.at(first=True))
@@ -258,17 +258,17 @@ def cases(w):
                 urls = [one.url(first=True) + "?pipeline=off", *lead(two.url("socks5h"))]
                 result, _ = talk(urls, 2, how)
                 expect(result, "ok", "ok")
-                tap.holds(1.9 < result[0][1] < 3 and result[1][1] < 1, f"seconds: {result}")
+                tap.same([seconds > PATIENCE for _, seconds in result], [True, False], f"who waited: {result}")
 
     def always_silent():
         """A deadline that is shorter than patience holds; a hop that is silent serially too says so."""
         with hostile.Scripted("proxy", NEAR, w.port(), hostile.silent) as hop:
             result, said = talk(lead(hop.url("socks5h")), 1, options=["-t", "1"])
             expect(result, "ETIMEDOUT")
-            tap.holds(0.9 < result[0][1] < 1.6, f"it took {result[0][1]} s")
+            tap.holds(0.9 < result[0][1] < PATIENCE, f"it took {result[0][1]} s")
             result, said = talk(lead(hop.url("socks5h")), 1, options=["-t", "4"])
             expect(result, "ETIMEDOUT")
-            tap.holds(3.9 < result[0][1] < 4.6, f"it took {result[0][1]} s")
+            tap.holds(3.9 < result[0][1] < 4 + PATIENCE, f"it took {result[0][1]} s")
             tap.same(len(hop.peers), 3, "connections")
             tap.holds("did not answer in time; try --check" in said[0], f"the line: {said}")
 
@@ -281,11 +281,11 @@ def cases(w):
         dials()
         result, _ = talk([url], 2, env=env)
         expect(result, "ok", "ok")
-        tap.holds(1.9 < result[0][1] < 3 and result[1][1] < 1, f"seconds: {result}")
+        tap.same([seconds > PATIENCE for _, seconds in result], [True, False], f"who waited: {result}")
         tap.same(dials(), 2)
         result, _ = talk([url], env=env)
         expect(result, "ok")
-        tap.holds(result[0][1] < 1, f"the next command's seconds: {result}")
+        tap.holds(result[0][1] < PATIENCE, f"the next command's seconds: {result}")
 
     def remembered_of_http():
         """That privoxy loses early bytes costs two seconds once, not once for each command."""
@@ -295,7 +295,7 @@ def cases(w):
         for slow in (1, 0):
             result, _ = talk(urls, 3, env=env)
             expect(result, "ok", "ok", "ok")
-            tap.same(sum(seconds > 1 for _, seconds in result), slow, f"slow ones of {result}")
+            tap.same(sum(seconds > PATIENCE for _, seconds in result), slow, f"slow ones of {result}")
         with open(f"{w.dir}/privoxy/viaduct/hops", encoding="ascii") as file:
             tap.holds(re.search(rf"^serial \d+ {urls[0]}$", file.read(), re.M), "a line about privoxy")
 
@@ -360,28 +360,24 @@ def cases(w):
         dials()
         result, _ = talk(urls, 4)
         expect(result, "ok", "ok", "ok", "ok")
-        tap.same(sum(seconds > 1 for _, seconds in result), slow, f"slow ones of {result}")
+        tap.same(sum(seconds > PATIENCE for _, seconds in result), slow, f"slow ones of {result}")
         tap.same(dials(), 4)
         one.server.stop()
 
     # --- round trips ----------------------------------------------------------------------------------
 
-    link = 0.15  # seconds, there and back
-
     def round_trips(hops, options, best):
-        """Of one connection to its first byte back, all hops a link apart."""
-        relays_ = [delay.Delayed("proxy", FAR if i else NEAR, w.port(), hop.at(), link / 2)
-                   for i, hop in enumerate(hops)]
-        urls = [relay.url(hop.schemes[0], ":".join(hop.login or ()), option)
-                for relay, hop, option in zip(relays_, hops, options)]
-        result, _ = talk(urls, 4)
-        expect(result, *["ok"] * 4)
-        for relay in relays_:
-            relay.stop()
-        trips = [seconds / link for _, seconds in result]
-        tap.note(f"round trips: {trips}")
-        # The first connection may have to find its way; of the others noise only adds.
-        tap.holds(best - 0.5 < min(trips[1:]) < best + 0.4, f"{trips}, want {best}")
+        """Of one connection to its first byte back."""
+        trips = delay.Trips(len(hops))
+        links = [delay.Delayed("proxy", FAR if i else NEAR, w.port(), hop.at(), 0.01, trips, i) for i, hop in enumerate(hops)]
+        urls = [link.url(hop.schemes[0], ":".join(hop.login or ()), option) for link, hop, option in zip(links, hops, options)]
+        expect(talk(urls, 4)[0], *["ok"] * 4)
+        for link in links:
+            link.stop()
+        tap.note(f"round trips: {trips.tunnels}")
+        # The first connection may have to find its way. What comes late may be taken for what was waited
+        # for, never the other way round: so the least counts.
+        tap.same(min(trips.tunnels[1:]), best, f"round trips, of {trips.tunnels}")
 
     yield "a hop that bears it gets all in one segment", one_segment
     yield "an unknown hop gets one message at a time", unknown_is_serial
@@ -396,11 +392,11 @@ def cases(w):
     yield "hop 2 cannot be reached", refused_behind
     yield "the target refuses", target_refuses
     yield "microsocks: falls back once, and it is remembered", lambda: falls_back(
-        lambda: servers.microsocks(w), ["ok", "ok"], (1.9, 3), 1)
-    yield "viaductd: does not fall back", lambda: falls_back(lambda: servers.viaductd(w), ["ok", "ok"], (0, 1), 0)
-    yield "dante: does not fall back", lambda: falls_back(lambda: servers.danted(w), ["ok", "ok"], (0, 1), 0)
+        lambda: servers.microsocks(w), ["ok", "ok"], 1)
+    yield "viaductd: does not fall back", lambda: falls_back(lambda: servers.viaductd(w), ["ok", "ok"], 0)
+    yield "dante: does not fall back", lambda: falls_back(lambda: servers.danted(w), ["ok", "ok"], 0)
     yield "ssh -D: does not fall back", lambda: falls_back(
-        lambda: servers.ssh_d(w, servers.Sshd(w, port=w.port())), ["ok", "ok"], (0, 1), 0)
+        lambda: servers.ssh_d(w, servers.Sshd(w, port=w.port())), ["ok", "ok"], 0)
     yield "tor", without_a_network
     yield "the reason of the serial attempt", true_reason
     yield "a hop that is slow, behind one that bears a flight", slow_but_serial
@@ -441,7 +437,7 @@ def cases(w):
         yield f"round trips, {count} serial hops: {trips}", lambda a=(ours[:count], off, trips): round_trips(*a)
     yield "round trips, two hops with logins: 4", lambda: round_trips(locked, ["?pipeline=lead"] * 2, 4)
     yield "round trips, HTTP then SOCKS5: 4", lambda: round_trips([web_, ours[0]], ["", "?pipeline=lead"], 4)
-    yield "round trips, a known hop, then one that bears none: 5", lambda: round_trips(
+    yield "round trips, a known hop, then one that bears none: 6", lambda: round_trips(
         ours[:2], ["?pipeline=lead", "?pipeline=off"], 6)
 
 

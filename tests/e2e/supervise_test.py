@@ -251,21 +251,21 @@ bypass = {{"{NEAR}"}}
         return hostile.Scripted("proxy", NEAR, w.port(), script)
 
     def parallel():
-        """50 at once through a hop that takes a second: all together, and no timer waits; the best of a few
+        """50 at once through a hop that takes a second: all together, and no timer waits; the best of some
         tries, as others want the processors, too."""
         delay = 1.0
         slow = slow_hop(delay)
         at = chain(f"socks5h://{NEAR}:{slow.port}?pipeline=off")
         for name in ("go", "go-cgo"):
-            tries = []
-            while len(tries) < 5 and (not tries or min(tries)[0] > 0.05 * delay or min(tries)[1] > 1.3 * delay):
+            tries = []  # (by how much it was too much, the longest gap of the timer, all)
+            while len(tries) < 12 and (not tries or min(tries)[0] > 1):
                 got = w.via(at, [programs[name], url, "50"], timeout=30)
                 words = got.out.split()
                 tap.same((got.code, words[4]), (0, b"50"), f"{name}: {got.err[-500:]}")
-                tries.append((float(words[6]), float(words[5])))
-            gap, took = min(tries)
-            tap.holds(took <= 1.3 * delay, f"{name}: all took {took:.2f} s")
-            tap.holds(gap <= 0.05 * delay, f"{name}: the timer waited {gap:.3f} s")
+                gap, took = float(words[6]), float(words[5])
+                tries.append((max(gap / (0.05 * delay), took / (1.3 * delay)), gap, took))
+            bad, gap, took = min(tries)
+            tap.holds(bad <= 1, f"{name}: the timer waited {gap:.3f} s, all took {took:.2f} s")
         slow.stop()
 
     def signal_storm():
