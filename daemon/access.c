@@ -5,13 +5,14 @@
 #include <string.h>
 #include <time.h>
 
-enum { OWN_MAX = 128, OWN_AGE_S = 10 };
+enum { OWN_AGE_S = 10 };
 
 struct access {
     const struct vd_conf_daemon *conf;
     bool has_allow;
-    struct vd_ip own[OWN_MAX];
-    size_t own_count;
+    struct vd_ip *own; /* this machine's addresses */
+    size_t own_count, own_cap;
+    bool own_known; /* they were read once */
     time_t own_read_s;
 };
 
@@ -39,6 +40,8 @@ struct access *access_new(const struct vd_conf_daemon *conf)
 
 void access_free(struct access *access)
 {
+    if (access)
+        free(access->own);
     free(access);
 }
 
@@ -140,26 +143,41 @@ static enum access_verdict judge(const struct access *access, const struct view 
 
 /* --- the guard --- */
 
-/* Addresses come and go; the list is read anew when it is older than a few seconds. */
+static bool has_room(struct access *access, const struct ifaddrs *all)
+{
+    size_t count = 0;
+    for (const struct ifaddrs *one = all; one; one = one->ifa_next)
+        count++;
+    if (count <= access->own_cap)
+        return true;
+    struct vd_ip *more = realloc(access->own, count * sizeof *more);
+    if (!more)
+        return false;
+    access->own = more;
+    access->own_cap = count;
+    return true;
+}
+
+/* Addresses come and go; the list is read anew when it is older than a few seconds. What cannot be
+ * read for want of descriptors or memory stays what it was. */
 static void read_own(struct access *access)
 {
     struct timespec now;
-    struct ifaddrs *all, *one;
+    struct ifaddrs *all;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    if (access->own_count > 0 && now.tv_sec - access->own_read_s < OWN_AGE_S)
+    if (access->own_known && now.tv_sec - access->own_read_s < OWN_AGE_S)
         return;
     if (getifaddrs(&all) != 0)
         return;
-    access->own_read_s = now.tv_sec;
-    access->own_count = 0;
-    for (one = all; one && access->own_count < OWN_MAX; one = one->ifa_next) {
-        if (!one->ifa_addr)
-            continue;
-        struct vd_ip ip = {0};
-        if (one->ifa_addr->sa_family == AF_INET || one->ifa_addr->sa_family == AF_INET6)
-            ip = net_addr_ip((const struct net_addr *)(const void *)one->ifa_addr);
-        if (ip.family)
-            access->own[access->own_count++] = ip;
+    if (has_room(access, all)) {
+        access->own_known = true;
+        access->own_read_s = now.tv_sec;
+        access->own_count = 0;
+        for (const struct ifaddrs *one = all; one; one = one->ifa_next)
+            if (one->ifa_addr &&
+                (one->ifa_addr->sa_family == AF_INET || one->ifa_addr->sa_family == AF_INET6))
+                access->own[access->own_count++] =
+                    net_addr_ip((const struct net_addr *)(const void *)one->ifa_addr);
     }
     freeifaddrs(all);
 }
@@ -169,6 +187,8 @@ bool access_is_own(struct access *access, const struct vd_ip *ip)
     struct vd_ip plain = vd_ip_unmapped(ip);
     unsigned bits = plain.family == VD_IPV6 ? 128 : 32;
     read_own(access);
+    if (!access->own_known)
+        return true;
     for (size_t i = 0; i < access->own_count; i++)
         if (vd_ip_within(&plain, &access->own[i], bits))
             return true;

@@ -44,7 +44,8 @@ bool access_command(const struct access *access, const struct access_query *q);
 enum access_verdict access_target(struct access *access, const struct access_query *q);
 /* The same for a chain, which sends names on: never ACCESS_BY_ADDRESS. */
 bool access_target_of_chain(struct access *access, const struct access_query *q);
-/* Whether this is an address of this machine. */
+/* Whether this is an address of this machine, or may be one: as long as they could not be read,
+ * any. */
 bool access_is_own(struct access *access, const struct vd_ip *ip);
 /* The rule that decides about `q` without a lookup, as access_target_of_chain asks; NULL: none
  * does.

@@ -21,6 +21,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -225,6 +226,7 @@ PLAIN(int, recvmmsg,
 PLAIN(int, sendmmsg, (int fd, struct mmsghdr *messages, unsigned int count, int flags),
       (fd, messages, count, flags))
 PLAIN(pid_t, fork, (void), ())
+PLAIN(int, getifaddrs, (struct ifaddrs * *all), (all))
 PLAIN(int, posix_fallocate64, (int fd, off64_t at, off64_t len), (fd, at, len))
 
 MOVES(send, fd, -1, (int fd, const void *data, size_t len, int flags), (fd, data, len, flags))

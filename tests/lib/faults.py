@@ -17,7 +17,7 @@ HEAD, CLOCK, ROW, ROWS = struct.Struct("=Ii"), struct.Struct("=q"), struct.Struc
 AT = HEAD.size + CLOCK.size
 CALLS = ("socket", "socketpair", "bind", "listen", "accept4", "connect", "getsockname", "getpeername", "getsockopt",
          "setsockopt", "shutdown", "epoll_create1", "epoll_ctl", "epoll_wait", "eventfd", "timerfd_create", "pipe2",
-         "signalfd", "poll", "ppoll", "recvmmsg", "sendmmsg", "fork", "posix_fallocate64", "send", "sendto", "recv",
+         "signalfd", "getifaddrs", "poll", "ppoll", "recvmmsg", "sendmmsg", "fork", "posix_fallocate64", "send", "sendto", "recv",
          "recvfrom", "read", "write", "splice", "sendmsg", "recvmsg", "close", "open", "open64", "malloc", "calloc",
          "realloc", "send datagram", "sendto datagram", "recv datagram", "recvfrom datagram")
 
