@@ -6,9 +6,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "client/addr.h"
 #include "client/say.h"
 #include "client/sys.h"
 #include "client/trace_page.h"
+#include "proto/capture.h"
 
 /* --- a block --------------------------------------------------------------------------------- */
 
@@ -33,6 +35,20 @@ static struct trace_page *open_page(const struct trace *t, const struct vd_chain
     return page;
 }
 
+/* Once, for all: what comes next has no place either. */
+static void complain(int number)
+{
+    static bool said;
+    char text[160];
+    struct vd_out out = vd_out_over(text, sizeof text);
+
+    if (__atomic_exchange_n(&said, true, __ATOMIC_RELAXED))
+        return;
+    vd_out_text(&out, "the trace has gaps, since it cannot be written: ");
+    vd_out_text(&out, strerrordesc_np(number));
+    say_always(vd_out_string(&out));
+}
+
 static void write_out(const struct trace_page *page)
 {
     const struct plan *plan = session_plan();
@@ -42,10 +58,13 @@ static void write_out(const struct trace_page *page)
         fd = open(plan->trace_file, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     else if (!say_reaches_stderr(&page->speaker))
         return;
-    if (fd < 0)
+    if (fd < 0) {
+        complain(errno);
         return;
-    if (sys.write(fd, page->out.to, page->out.len) < 0)
-        errno = 0; /* nowhere left to complain */
+    }
+    ssize_t n = sys.write(fd, page->out.to, page->out.len);
+    if (n != (ssize_t)page->out.len)
+        complain(n < 0 ? errno : ENOSPC);
     if (plan->trace_file[0])
         sys.close(fd);
 }
@@ -71,8 +90,25 @@ static void tell(struct trace *t, const struct vd_chain *chain, int fd, const ch
     close_page(page);
 }
 
+/* A hop of our own, which tells by itself what those hear and say that it stands for. */
+static bool is_private(const struct vd_chain *chain, unsigned at)
+{
+    return vd_path_hop(&chain->path, at)->stands_for > 0;
+}
+
+static unsigned count_hops(const struct vd_chain *chain)
+{
+    unsigned count = 0;
+
+    for (unsigned at = 0; at < chain->path.count; at++)
+        count += is_private(chain, at) ? vd_path_hop(&chain->path, at)->stands_for : 1u;
+    return count;
+}
+
 void trace_begin(struct trace *t, const struct vd_chain *chain, int fd)
 {
+    unsigned count = count_hops(chain);
+
     static uint32_t numbers;
     char text[VD_ENDPOINT_TEXT + 64];
     struct vd_out out = vd_out_over(text, sizeof text);
@@ -82,8 +118,8 @@ void trace_begin(struct trace *t, const struct vd_chain *chain, int fd)
     t->number = __atomic_add_fetch(&numbers, 1, __ATOMIC_RELAXED);
     vd_endpoint_print(&out, &chain->target);
     vd_out_text(&out, " through ");
-    vd_out_uint(&out, chain->path.count);
-    vd_out_text(&out, chain->path.count == 1 ? " hop" : " hops");
+    vd_out_uint(&out, count);
+    vd_out_text(&out, count == 1 ? " hop" : " hops");
     tell(t, chain, fd, "", vd_out_string(&out));
     errno = saved;
 }
@@ -119,10 +155,27 @@ void trace_dial(struct trace *t, const struct vd_chain *chain, int fd, const str
 
 static void open_stream(struct trace_page *page, struct trace *t, unsigned at)
 {
-    if (t->opened >> at & 1 || is_text())
+    if (t->opened >> at & 1 || is_text() || is_private(page->chain, at))
         return;
     trace_capture_open(page, at);
     t->opened = (uint16_t)(t->opened | 1u << at);
+}
+
+/* What viaductd tells of this connection names it as its client. */
+static void tell_carrier(struct trace_page *page, int fd)
+{
+    char text[VD_ENDPOINT_TEXT];
+    struct vd_out out = vd_out_over(text, sizeof text);
+    struct sockaddr_storage own;
+    socklen_t len = sizeof own;
+    struct vd_endpoint at;
+
+    if (sys.getsockname(fd, (struct sockaddr *)&own, &len) == 0 &&
+        addr_read(&at, (struct sockaddr *)&own, len)) {
+        at.ip = vd_ip_unmapped(&at.ip);
+        vd_endpoint_print(&out, &at);
+    }
+    trace_text_line(page, "is carried by a viaductd of this run, for ", vd_out_string(&out));
 }
 
 void trace_up(struct trace *t, const struct vd_chain *chain, int fd)
@@ -132,7 +185,9 @@ void trace_up(struct trace *t, const struct vd_chain *chain, int fd)
 
     if (!page)
         return;
-    if (is_text())
+    if (is_text() && is_private(chain, 0))
+        tell_carrier(page, fd);
+    else if (is_text())
         trace_text_line(page, "", "the first hop has accepted");
     open_stream(page, t, 0);
     close_page(page);
@@ -143,6 +198,8 @@ static void tell_message(struct trace_page *page, struct trace *t, const struct 
 {
     uint32_t *count = m->said ? &t->said[m->at] : &t->heard[m->at];
 
+    if (is_private(page->chain, m->at))
+        return;
     if (is_text()) {
         trace_text_message(page, m);
         return;
@@ -244,6 +301,6 @@ size_t trace_head(uint8_t head[TRACE_HEAD_MAX], unsigned format, bool secrets)
     if (format == PLAN_TRACE_TEXT)
         trace_text_head(&out, secrets, time(NULL));
     else
-        trace_capture_head(&out, format == PLAN_TRACE_PCAP);
+        vd_capture_head(&out, format == PLAN_TRACE_PCAP);
     return out.len;
 }

@@ -44,7 +44,6 @@ void trace_text_message(struct trace_page *page, const struct trace_message *mes
 
 /* --- client/trace_capture.c: the same as frames ---------------------------------------------- */
 
-void trace_capture_head(struct vd_out *out, bool classic);
 /* The segments that open the stream of the hop at a position. */
 void trace_capture_open(struct trace_page *page, unsigned at);
 void trace_capture_message(struct trace_page *page, const struct trace_message *message);

@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 
 #include "daemon/associate_state.h"
+#include "daemon/trace.h"
 #include "proto/err.h"
 
 enum { WAYS_MAX = 2 * VD_HOPS_MAX };
@@ -30,13 +31,20 @@ static int set_out(struct associate_chain *c, int err);
 
 /* --- the end --- */
 
+static void forget_dials(struct associate_chain *c)
+{
+    for (unsigned i = 0; c->dials && i < c->count; i++)
+        trace_end(c->dials[i].trace, false, 0, 0);
+    free(c->dials);
+    c->dials = NULL;
+}
+
 static void close_way(struct associate_chain *c)
 {
     loop_timer_stop(c->a->loop, &c->limit);
     for (unsigned i = 0; c->dials && i < c->count; i++)
         dial_stop(&c->dials[i]);
-    free(c->dials);
-    c->dials = NULL;
+    forget_dials(c);
     for (unsigned i = 0; i < c->count; i++)
         loop_close(c->a->loop, &c->control[i].io);
     associate_relay_close(c);
@@ -158,8 +166,7 @@ static void come_up(struct associate_chain *c)
         return;
     }
     loop_timer_stop(c->a->loop, &c->limit);
-    free(c->dials);
-    c->dials = NULL;
+    forget_dials(c);
     c->up = true;
     associate_relay_begin(c);
     look_at_controls(c);
@@ -263,8 +270,10 @@ static void introduce(struct dial *dial)
     c->events.introduce(c->a, dial);
 }
 
+/* Each is told of by itself: they run beside each other. */
 static void dial_all(struct associate_chain *c)
 {
+    static const struct net_addr unknown;
     for (unsigned i = 0; i < c->count; i++) {
         struct dial *dial = &c->dials[i];
         dial_init(dial, c->by);
@@ -275,6 +284,8 @@ static void dial_all(struct associate_chain *c)
         dial->path = c->path;
         dial->path.count = (uint8_t)(i + 1);
         dial->introduce = introduce;
+        if (trace_is_on())
+            dial->trace = trace_begin(NULL, &c->a->from, &unknown);
         set_anywhere(&c->anywhere[i], vd_path_hop(&c->path, i));
         c->control[i] = (struct control){.io = {.fd = -1, .ready = on_control}, .chain = c};
     }

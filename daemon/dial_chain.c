@@ -88,6 +88,8 @@ static int explain(struct dial *d, int err)
     if (err == -VD_ERR_UNREACHABLE && d->phase == DIAL_RACE)
         explain_race(d, &out);
     dial_tls_explain(d, &out, err);
+    if (trace_is_on())
+        trace_failed(d->trace, &d->chain, d->said, out.len);
     d->said_len = out.len;
     d->said_err = (uint8_t)(err < 0 ? -err : err);
     return dial_chain_for_client(d, err);
@@ -439,6 +441,8 @@ static void set_patience(struct dial *d)
 void dial_chain_connected(struct dial *d)
 {
     d->phase = DIAL_CHAIN;
+    if (trace_is_on())
+        trace_up(d->trace, &d->chain, d->io.fd, &d->peer);
     set_patience(d);
     limit_way(d, 0);
     dial_chain_on(d);

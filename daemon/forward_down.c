@@ -6,6 +6,8 @@
 
 static enum forward_turn pass_on(struct session *s, const struct vd_out *out)
 {
+    if (trace_is_on())
+        trace_payload(s->trace, false, out->to, out->len);
     switch (forward_send(s, RELAY_CLIENT, out->to, out->len)) {
     case FORWARD_LOST:
         return forward_lost_client(s);

@@ -65,6 +65,8 @@ static enum forward_turn take_request(struct session *s, const uint8_t *data, si
         return forward_refuse(s, fault);
     }
     note_request(s, &head);
+    if (trace_is_on())
+        trace_request(s->trace, data, end_at);
     if (keep_request(f, &head, end_at) != 0 ||
         forward_keep(&f->up, data + end_at, len - end_at) != 0)
         return forward_end(s, "failed");
@@ -171,6 +173,8 @@ static enum forward_turn carry_request(struct session *s)
         return forward_end(s, "failed");
     if (whole)
         f->up_state = UP_DONE;
+    if (trace_is_on())
+        trace_payload(s->trace, true, out.to, out.len);
     enum forward_sent sent = forward_send(s, RELAY_TARGET, out.to, out.len);
     if (sent == FORWARD_NO_MEMORY)
         return forward_end(s, "failed");

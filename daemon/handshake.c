@@ -25,7 +25,7 @@ int handshake_send(struct session *s)
         if (n < 0)
             return errno == EAGAIN ? 0 : -1;
         if (trace_is_on())
-            trace_answer(&s->setup->trace, text, (size_t)n);
+            trace_answer(s->trace, text, (size_t)n);
         vd_accept_sent(a, (size_t)n);
     }
     return 1;
@@ -62,7 +62,7 @@ void handshake_refuse(struct session *s)
         error = vd_err_proxy_status(VD_ERR_TLS);
     session_log_end(s, *error ? "refused" : "closed", *error ? error : NULL);
     if (trace_is_on())
-        trace_cut(&s->setup->trace);
+        trace_cut(s->trace);
     dial_stop(&s->setup->dial);
     bind_stop(s);
     s->state = SESSION_REFUSED;
@@ -343,8 +343,8 @@ static bool feed(struct session *s)
         size_t used = 0;
         result = vd_accept_feed(&setup->accept, setup->in + setup->at,
                                 (size_t)(setup->len - setup->at), &used);
-        if (trace_is_on())
-            trace_client(&setup->trace, setup->in + setup->at, used);
+        if (trace_is_on() && result != VD_ACCEPT_FORWARD) /* which tells the head as a whole */
+            trace_client(s->trace, setup->in + setup->at, used);
         setup->at = (uint16_t)(setup->at + used);
     } while (result == VD_ACCEPT_LOGIN && take_login(s));
     if (result == VD_ACCEPT_REQUEST)
@@ -403,7 +403,7 @@ void handshake_set_up_dial(struct session *s)
     dial->done = on_dialed;
     dial->may_reach = may_reach;
     dial->introduce = introduce_to_hop;
-    dial->trace = &s->setup->trace;
+    dial->trace = s->trace;
 }
 
 void handshake_set_up(struct session *s, unsigned offers)
@@ -420,7 +420,7 @@ void handshake_set_up(struct session *s, unsigned offers)
     setup->tried = 0;
     setup->unix_path = NULL;
     if (trace_is_on())
-        trace_begin(&setup->trace, &s->client);
+        s->trace = trace_begin(s->trace, &s->client, &s->local);
     handshake_set_up_dial(s);
 }
 

@@ -10,6 +10,7 @@
 #include "daemon/options.h"
 #include "daemon/print.h"
 #include "daemon/setup.h"
+#include "daemon/trace.h"
 
 static int complain(char *error)
 {
@@ -21,7 +22,7 @@ static int complain(char *error)
 static int run(struct options *o, struct listen_set *set, const struct listen_set *given)
 {
     char *error = NULL;
-    if (setup_open(o, set, given, &error) != 0)
+    if (trace_open(&o->trace, &error) != 0 || setup_open(o, set, given, &error) != 0)
         return complain(error);
     log_open(o->level, o->conf.log_json);
     return master_run(o, set, given);

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "conf/value.h"
-#include "daemon/trace.h"
 
 #define DEFAULT_CONFIG "/etc/viaduct/viaductd.conf"
 
@@ -24,7 +23,11 @@ enum {
     TLS_CERT,
     TLS_KEY,
     ADMIN,
-    TRACE
+    TRACE,
+    TRACE_FORMAT,
+    TRACE_DATA,
+    TRACE_SECRETS,
+    TRACE_HOPS
 };
 
 static const char usage[] =
@@ -57,35 +60,46 @@ static const char usage[] =
     "  -q, --quiet              only trouble is logged\n"
     "  -v, --verbose            a line when a tunnel begins, too\n"
     "      --log-format FORMAT  text or json\n"
-    "      --trace              every byte of the handshakes, explained; passwords are masked\n"
+    "      --trace[=FILE]       every byte of the handshakes, explained, and the first 4096 of "
+    "what\n"
+    "                           tunnels carry, each way (default: standard error)\n"
+    "      --trace-format FORMAT text, pcapng or pcap; default: by FILE's ending, else text\n"
+    "      --trace-data BYTES   how much of what tunnels carry instead; 0: nothing\n"
+    "      --trace-secrets      with passwords, which are masked otherwise\n"
+    "      --trace-hops         go on with a trace that viaduct has begun\n"
     "  -V, --version            print the version and end\n"
     "  -h, --help               print this and end\n";
 
 static const char short_options[] = ":l:x:m:n:u:a:f:w:qvVh";
 
-static const struct option long_options[] = {{"listen", required_argument, NULL, 'l'},
-                                             {"proxy", required_argument, NULL, 'x'},
-                                             {"mode", required_argument, NULL, 'm'},
-                                             {"pick", required_argument, NULL, 'n'},
-                                             {"user", required_argument, NULL, 'u'},
-                                             {"users", required_argument, NULL, USERS},
-                                             {"allow", required_argument, NULL, 'a'},
-                                             {"deny", required_argument, NULL, DENY},
-                                             {"limit", required_argument, NULL, LIMIT},
-                                             {"config", required_argument, NULL, 'f'},
-                                             {"check-config", no_argument, NULL, CHECK_CONFIG},
-                                             {"print-config", no_argument, NULL, PRINT_CONFIG},
-                                             {"workers", required_argument, NULL, 'w'},
-                                             {"quiet", no_argument, NULL, 'q'},
-                                             {"verbose", no_argument, NULL, 'v'},
-                                             {"log-format", required_argument, NULL, LOG_FORMAT},
-                                             {"tls-cert", required_argument, NULL, TLS_CERT},
-                                             {"tls-key", required_argument, NULL, TLS_KEY},
-                                             {"admin", required_argument, NULL, ADMIN},
-                                             {"trace", no_argument, NULL, TRACE},
-                                             {"version", no_argument, NULL, 'V'},
-                                             {"help", no_argument, NULL, 'h'},
-                                             {NULL, 0, NULL, 0}};
+static const struct option long_options[] = {
+    {"listen", required_argument, NULL, 'l'},
+    {"proxy", required_argument, NULL, 'x'},
+    {"mode", required_argument, NULL, 'm'},
+    {"pick", required_argument, NULL, 'n'},
+    {"user", required_argument, NULL, 'u'},
+    {"users", required_argument, NULL, USERS},
+    {"allow", required_argument, NULL, 'a'},
+    {"deny", required_argument, NULL, DENY},
+    {"limit", required_argument, NULL, LIMIT},
+    {"config", required_argument, NULL, 'f'},
+    {"check-config", no_argument, NULL, CHECK_CONFIG},
+    {"print-config", no_argument, NULL, PRINT_CONFIG},
+    {"workers", required_argument, NULL, 'w'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"verbose", no_argument, NULL, 'v'},
+    {"log-format", required_argument, NULL, LOG_FORMAT},
+    {"tls-cert", required_argument, NULL, TLS_CERT},
+    {"tls-key", required_argument, NULL, TLS_KEY},
+    {"admin", required_argument, NULL, ADMIN},
+    {"trace", optional_argument, NULL, TRACE},
+    {"trace-format", required_argument, NULL, TRACE_FORMAT},
+    {"trace-data", required_argument, NULL, TRACE_DATA},
+    {"trace-secrets", no_argument, NULL, TRACE_SECRETS},
+    {"trace-hops", no_argument, NULL, TRACE_HOPS},
+    {"version", no_argument, NULL, 'V'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0}};
 
 /* What the command line said and the file must not change. */
 struct given {
@@ -184,6 +198,49 @@ static int read_log_format(struct given *g, const char *text)
     return 0;
 }
 
+static int read_trace_file(struct trace_wish *t)
+{
+    if (optarg && !*optarg)
+        return complain("--trace: no file is named");
+    t->wanted = true;
+    t->file = optarg;
+    return 0;
+}
+
+static int read_trace_format(struct trace_wish *t)
+{
+    static const char *const formats[] = {"text", "pcapng", "pcap", NULL};
+    char *error = NULL;
+    int format = vd_conf_choice("trace format", formats, optarg, &error);
+    if (format < 0)
+        return complain_of("--trace-format", error);
+    t->format = (enum trace_format)(TRACE_TEXT + format);
+    return 0;
+}
+
+static int read_trace_data(struct trace_wish *t)
+{
+    int64_t n = vd_uint_read(optarg, strlen(optarg), TRACE_PAYLOAD_MAX);
+    if (n < 0)
+        return complain("--trace-data: bad number `%s`; allowed: 0 to %d bytes", optarg,
+                        TRACE_PAYLOAD_MAX);
+    t->payload = (uint32_t)n;
+    return 0;
+}
+
+static int read_trace(struct trace_wish *t, int option)
+{
+    if (option == TRACE)
+        return read_trace_file(t);
+    t->says_how = true;
+    if (option == TRACE_FORMAT)
+        return read_trace_format(t);
+    if (option == TRACE_DATA)
+        return read_trace_data(t);
+    *(option == TRACE_SECRETS ? &t->secrets : &t->goes_on) = true;
+    return 0;
+}
+
 /* Lists go into the configuration at once. */
 static int add_to_list(struct vd_conf_daemon *c, int option)
 {
@@ -276,8 +333,11 @@ static int read_option(struct options *o, struct given *g, int option, char **ar
         o->level = option == 'q' ? LOG_QUIET : LOG_VERBOSE;
         return 0;
     case TRACE:
-        trace_open();
-        return 0;
+    case TRACE_FORMAT:
+    case TRACE_DATA:
+    case TRACE_SECRETS:
+    case TRACE_HOPS:
+        return read_trace(&o->trace, option);
     case 'V':
         return serve(o, "viaductd " VIADUCT_VERSION "\n");
     case 'h':
@@ -302,6 +362,9 @@ static int read_command_line(struct options *o, struct given *g, int argc, char 
     }
     if (optind < argc)
         return complain("unexpected argument `%s`; see viaductd --help", argv[optind]);
+    if (o->trace.says_how && !o->trace.wanted)
+        return complain("--trace-format, --trace-data, --trace-secrets and --trace-hops say how to "
+                        "trace; --trace is missing");
     return 0;
 }
 
@@ -450,7 +513,8 @@ static int read_all(struct options *o, int argc, char **argv)
 
 int options_read(struct options *o, int argc, char **argv)
 {
-    *o = (struct options){.level = LOG_NORMAL, .action = OPTIONS_RUN, .argc = argc};
+    *o = (struct options){
+        .level = LOG_NORMAL, .action = OPTIONS_RUN, .trace.payload = TRACE_PAYLOAD, .argc = argc};
     o->argv = copy_words(argv, argc);
     return o->argv ? read_all(o, argc, argv) : complain("out of memory");
 }
@@ -459,7 +523,10 @@ int options_read(struct options *o, int argc, char **argv)
 int options_reload(struct options *o, const struct options *before)
 {
     reloading = true;
-    *o = (struct options){.level = LOG_NORMAL, .action = OPTIONS_RUN, .argc = before->argc};
+    *o = (struct options){.level = LOG_NORMAL,
+                          .action = OPTIONS_RUN,
+                          .trace.payload = TRACE_PAYLOAD,
+                          .argc = before->argc};
     char **words = copy_words(before->argv, before->argc);
     o->argv = copy_words(before->argv, before->argc);
     int result = words && o->argv ? read_all(o, o->argc, words) : complain("out of memory");

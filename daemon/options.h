@@ -10,6 +10,7 @@
 #include "conf/daemon.h"
 #include "daemon/log.h"
 #include "daemon/tls_context.h"
+#include "daemon/trace.h"
 
 enum options_action { OPTIONS_RUN, OPTIONS_CHECK, OPTIONS_PRINT, OPTIONS_DONE };
 
@@ -17,6 +18,7 @@ struct options {
     struct vd_conf_daemon conf;
     struct tls_contexts *contexts; /* of hops: see setup_check */
     enum log_level level;
+    struct trace_wish trace; /* of the start: a reload changes nothing of it */
     enum options_action action;
     char **argv; /* a copy, to read everything once more at a reload */
     int argc;

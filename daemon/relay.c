@@ -24,6 +24,7 @@
 
 #include "daemon/limit.h"
 #include "daemon/net.h"
+#include "daemon/trace.h"
 
 enum {
     TURNS = 4,               /* reads of one flow before others have their turn */
@@ -264,8 +265,10 @@ static enum step carry_buffer(struct relay *r, enum relay_side side)
         came_short(f, from);
     count(r->pool, f, (size_t)n);
     relay_used(r, side, (size_t)n);
+    if (r->trace)
+        trace_payload(r->trace, side == RELAY_CLIENT, r->pool->buffer, (size_t)n);
     enum step step = send_fresh(f, &r->leg[!side], r->pool->buffer, (size_t)n);
-    if (step == STEP_ON && f->streak > STREAK_MIN)
+    if (step == STEP_ON && f->streak > STREAK_MIN && !trace_follows(r->trace, side == RELAY_CLIENT))
         start_streaming(r->pool, f);
     return step;
 }
@@ -391,6 +394,8 @@ int relay_hold(struct relay *r, enum relay_side side, const uint8_t *data, size_
     if (len == 0)
         return 0;
     count(r->pool, &r->flow[side], len);
+    if (r->trace)
+        trace_payload(r->trace, side == RELAY_CLIENT, data, len);
     return hold(&r->flow[side], data, len);
 }
 

@@ -65,10 +65,12 @@ struct relay_flow {
 };
 
 struct limit_hold;
+struct trace;
 
 struct relay {
     struct relay_pool *pool;
     struct limit_hold *limit; /* of bytes for each second; NULL: none */
+    struct trace *trace;      /* is told what comes, before it is sent on; NULL: nobody is */
     struct relay_leg leg[2];
     struct relay_flow flow[2];
     struct loop_task task; /* run: by the owner; it calls relay_go_on */

@@ -178,6 +178,13 @@ int session_keep_names(struct session *s)
 
 /* --- the end --- */
 
+static void end_trace(struct session *s, bool by_reset)
+{
+    trace_end(s->trace, by_reset, s->relay.flow[RELAY_CLIENT].bytes,
+              s->relay.flow[RELAY_TARGET].bytes);
+    s->trace = s->relay.trace = NULL;
+}
+
 /* Frees everything; the log has been written. */
 void session_close(struct session *s)
 {
@@ -185,6 +192,7 @@ void session_close(struct session *s)
     bool refused = s->state == SESSION_REFUSED;
     s->state = SESSION_CLOSED;
     session_free_setup(s);
+    end_trace(s, false);
     relay_stop(&s->relay);
     udp_stop(s);
     if (s->caught)
@@ -273,6 +281,7 @@ static void reset_on(struct session *s)
 void session_end_by_reset(struct session *s, enum relay_side by, const char *end)
 {
     session_log_end(s, end, NULL);
+    end_trace(s, true);
     s->state = SESSION_RESETTING;
     s->tries = 0;
     relay_stop(&s->relay);
@@ -335,6 +344,7 @@ void session_start_relay(struct session *s)
 {
     struct session_setup *setup = s->setup;
     s->relay.flow[RELAY_TARGET].last_ms = s->worker->loop.now_ms;
+    s->relay.trace = s->trace;
     if (session_keep_names(s) != 0 ||
         relay_hold(&s->relay, RELAY_CLIENT, setup->in + setup->at, setup->len - setup->at) != 0) {
         session_end(s, "failed");

@@ -45,7 +45,6 @@ struct session_setup {
     struct login_wait login;
     struct dial dial;
     struct session_bind bind;
-    struct trace trace;    /* meant while trace_is_on() */
     uint64_t tried;        /* forward://: the targets that were, as bits */
     const char *unix_path; /* of the target, where it has one */
     bool shaking;          /* the request has not come yet */
@@ -92,6 +91,7 @@ struct session {
     struct tproxy_client *caught; /* no connection: datagrams that were caught (tproxy.h) */
     struct limit_hold *hold;      /* NULL: nothing is limited or counted */
     struct forward *forward;      /* from the first request that is forwarded on */
+    struct trace *trace;          /* NULL without --trace */
 };
 
 static inline struct loop *session_loop(const struct session *s)

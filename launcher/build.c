@@ -17,6 +17,7 @@
 
 struct build {
     const struct effective *effective;
+    const struct options *options;
     struct plan head; /* with the counts so far */
     struct vd_hop *hops;
     struct plan_chain *chains;
@@ -104,9 +105,12 @@ static size_t put_front(const struct build *b, const struct vd_conf_chain *from,
                         struct vd_hop *hops)
 {
     const struct vd_conf_client *conf = &b->effective->conf;
+    const struct options *o = b->options;
     size_t span = private_span(from, hops + 1, conf->dns);
 
-    if (span > 0 && private_prepare(hops, from, hops + 1, span, conf))
+    if ((span > 0 && o->trace) || o->trace_data > 0)
+        span = from->hop_count; /* who carries hops, and what goes behind them, sees their bytes */
+    if (span > 0 && private_prepare(hops, from, hops + 1, span, conf, o->trace_data > 0))
         return span;
     if (span > 0)
         say_note("chain `%s`: a first hop has IPv6 addresses only, and viaductd is missing; IPv4 "
@@ -229,7 +233,7 @@ static void set_head(struct build *b, const struct options *o)
 
 struct plan *build_plan(const struct effective *e, const struct options *o)
 {
-    struct build b = {.effective = e};
+    struct build b = {.effective = e, .options = o};
 
     make_room(&b);
     set_head(&b, o);

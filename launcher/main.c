@@ -92,7 +92,7 @@ int main(int argc, char **argv)
     trace_setup(plan, &options);
     probe_recall(plan);
     make_session(plan, session);
-    private_start(session, plan->has_log ? plan->log : NULL);
+    private_start(session, plan, options.trace_data);
     probe_start(plan, session);
     if (!options.keep_proxy_env)
         run_scrub_environment();

@@ -8,6 +8,8 @@
 #include "conf/value.h"
 #include "launcher/say.h"
 
+enum { TRACE_DATA = 4096, TRACE_DATA_MAX = 1 << 30 };
+
 /* Ends the program with what a reader of conf/value.h found wrong. */
 static void die_of(const char *name, char *error)
 {
@@ -213,6 +215,18 @@ static void set_trace_secrets(struct options *o, char *value)
     o->trace_secrets = true;
 }
 
+/* It is as good as --trace, which says where to. */
+static void set_trace_data(struct options *o, char *value)
+{
+    int64_t bytes = value ? vd_uint_read(value, strlen(value), TRACE_DATA_MAX) : TRACE_DATA;
+
+    if (bytes < 1)
+        say_die(EXIT_OWN, "--trace-data: `%s` is no number of bytes; allowed: 1 to %d", value,
+                TRACE_DATA_MAX);
+    o->trace = true;
+    o->trace_data = (uint32_t)bytes;
+}
+
 static void show_version(struct options *o, char *value)
 {
     (void)o, (void)value;
@@ -274,6 +288,10 @@ static const struct option {
      set_trace},
     {0, "trace-format", "FORMAT", "text, pcapng or pcap; default: by FILE's ending, else text",
      set_trace_format},
+    {0, "trace-data", "[=BYTES]",
+     "with the beginning of what connections carry: of each, that\n"
+     "many bytes each way (default 4096)",
+     set_trace_data},
     {0, "trace-secrets", NULL, "with passwords, which are masked otherwise", set_trace_secrets},
     {0, "audit", NULL, "tell afterwards what was proxied, direct, refused, resolved where",
      set_audit},

@@ -32,6 +32,7 @@ struct options {
     bool check, json;
     const char *check_target; /* NULL: the chain alone */
     bool trace, trace_secrets;
+    uint32_t trace_data;    /* bytes of payload each way; 0: none is told */
     const char *trace_file; /* NULL: the standard error */
     int trace_format;       /* enum plan_trace; PLAN_TRACE_OFF: not given */
     char **command;         /* ends with NULL; empty: none was given */

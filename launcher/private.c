@@ -99,12 +99,16 @@ static struct order *new_order(const char *title)
 }
 
 bool private_prepare(struct vd_hop *front, const struct vd_conf_chain *chain,
-                     const struct vd_hop *hops, size_t span, const struct vd_conf_client *conf)
+                     const struct vd_hop *hops, size_t span, const struct vd_conf_client *conf,
+                     bool asked_for)
 {
     char secret[2 * SECRET_BYTES + 1], login[sizeof USER + sizeof secret];
     uint16_t port;
 
     if (!*program && !parts_daemon(program)) {
+        if (asked_for)
+            say_die(EXIT_OWN, "--trace-data: viaductd is missing, which sees what connections "
+                              "carry; it belongs to " VIADUCT_PREFIX "/" VIADUCT_BINDIR);
         if (is_needed(hops, span, conf->dns))
             say_die(EXIT_OWN,
                     "chain `%s`: viaductd is missing, which carries such hops; it belongs "
@@ -141,10 +145,32 @@ static void read_all(int fd, char *text, size_t cap)
     text[have] = 0;
 }
 
-static void start(const struct order *order, const char *session, const char *log)
+/* Where the trace goes; -1: nothing is traced. */
+static int open_trace(const struct plan *plan)
 {
-    struct private_server s = {
-        .program = program, .conf = order->conf, .session = session, .log = log};
+    int fd;
+
+    if (!plan->trace)
+        return -1;
+    if (!plan->trace_file[0])
+        return STDERR_FILENO;
+    fd = open(plan->trace_file, O_WRONLY | O_APPEND | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        say_die(EXIT_OWN, "--trace=%s: it cannot be written: %s", plan->trace_file,
+                strerror(errno));
+    return fd;
+}
+
+static void start(const struct order *order, const char *session, const struct plan *plan,
+                  uint32_t trace_data)
+{
+    struct private_server s = {.program = program,
+                               .conf = order->conf,
+                               .session = session,
+                               .log = plan->has_log ? plan->log : NULL,
+                               .trace = open_trace(plan),
+                               .plan = plan,
+                               .trace_data = trace_data};
     char said[1024];
     int ready[2];
 
@@ -154,6 +180,8 @@ static void start(const struct order *order, const char *session, const char *lo
     s.ready = ready[1];
     if (aside_fork())
         private_serve(&s);
+    if (s.trace > STDERR_FILENO)
+        close(s.trace);
     close(ready[1]);
     close(order->listener);
     read_all(ready[0], said, sizeof said);
@@ -167,10 +195,10 @@ static void start(const struct order *order, const char *session, const char *lo
             *said ? said : "no process could be started");
 }
 
-void private_start(const char *session, const char *log)
+void private_start(const char *session, const struct plan *plan, uint32_t trace_data)
 {
     for (size_t i = 0; i < order_count; i++)
-        start(&orders[i], session, log);
+        start(&orders[i], session, plan, trace_data);
     free(orders);
     orders = NULL;
     order_count = 0;

@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -30,7 +31,15 @@
 #include "launcher/aside.h"
 #include "launcher/private_state.h"
 
-enum { START_MS = 20000, END_TRIES = 200, END_PAUSE_MS = 10, SAID_MAX = 1024, LISTEN_FD = 3 };
+enum {
+    START_MS = 20000,
+    END_TRIES = 200,
+    END_PAUSE_MS = 10,
+    SAID_MAX = 1024,
+    LISTEN_FD = 3,
+    TRACE_FD = 4,
+    ARGUMENTS = 10
+};
 
 struct child {
     pid_t pid;
@@ -96,17 +105,40 @@ static void make_environment(const char *notify_name)
     setenv("NOTIFY_SOCKET", notify_name, 1);
 }
 
+/* It goes on with what the launcher has begun. */
+static void add_trace(const struct private_server *s, char **argv)
+{
+    static const char *const formats[] = {
+        [PLAN_TRACE_TEXT] = "--trace-format=text",
+        [PLAN_TRACE_PCAPNG] = "--trace-format=pcapng",
+        [PLAN_TRACE_PCAP] = "--trace-format=pcap",
+    };
+    static char data[40];
+
+    snprintf(data, sizeof data, "--trace-data=%" PRIu32, s->trace_data);
+    *argv++ = (char *)"--trace=/dev/fd/4"; /* TRACE_FD */
+    *argv++ = (char *)formats[s->plan->trace];
+    *argv++ = data;
+    *argv++ = (char *)"--trace-hops";
+    if (s->plan->trace_secrets)
+        *argv++ = (char *)"--trace-secrets";
+}
+
 static void be_daemon(const struct private_server *s, const char *notify_name, int conf, int said,
                       pid_t parent)
 {
-    char *argv[] = {(char[]){"viaductd"}, (char[]){"-q"}, (char[]){"-f"}, (char[]){"-"}, NULL};
+    char *argv[ARGUMENTS] = {(char[]){"viaductd"}, (char[]){"-q"}, (char[]){"-f"}, (char[]){"-"}};
 
+    if (s->trace >= 0)
+        add_trace(s, argv + 4);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGPIPE, SIG_DFL);
     if (getppid() != parent || dup2(conf, STDIN_FILENO) < 0 || dup2(said, STDERR_FILENO) < 0)
         _exit(1);
     fcntl(s->listener, F_SETFD, 0);
-    close_range(LISTEN_FD + 1, UINT_MAX, 0);
+    if (s->trace >= 0 && dup2(s->trace, TRACE_FD) < 0)
+        _exit(1);
+    close_range(LISTEN_FD + 1 + (s->trace >= 0), UINT_MAX, 0);
     make_environment(notify_name);
     execv(s->program, argv);
     dprintf(STDERR_FILENO, "%s: %s\n", s->program, strerror(errno));
@@ -203,7 +235,8 @@ static void await_start(const struct private_server *s, const struct child *c)
 
 /* --- its life and its end -------------------------------------------------------------------- */
 
-/* What it says later is trouble, and goes to the log, if there is one. */
+/* What it says later is trouble, and goes to the log, if there is one; and to who waits for a
+ * trace, since that may end. */
 static bool pass_on(const struct private_server *s, const struct child *c)
 {
     char text[SAID_MAX];
@@ -216,6 +249,8 @@ static bool pass_on(const struct private_server *s, const struct child *c)
         if (write(fd, text, (size_t)n) < 0)
             n = 1; /* nowhere left to complain */
         close(fd);
+    } else if (n > 0 && s->complaints >= 0 && write(s->complaints, text, (size_t)n) < 0) {
+        n = 1;
     }
     return n > 0;
 }
@@ -252,13 +287,17 @@ static void serve(const struct private_server *s, const struct child *c, struct 
 
 void private_serve(struct private_server *s)
 {
-    int kept[] = {s->listener, s->ready};
+    int kept[] = {s->listener, s->ready, s->trace, STDERR_FILENO};
     struct private_watch watch;
     struct child child;
 
-    aside_let_go("viaduct-private", kept, 2);
+    bool complains = s->trace >= 0 && fcntl(STDERR_FILENO, F_GETFD) >= 0;
+
+    aside_let_go("viaduct-private", kept, s->trace < 0 ? 2 : complains ? 4 : 3);
     s->listener = kept[0]; /* LISTEN_FD, as aside_let_go() promises */
     s->ready = kept[1];
+    s->trace = s->trace < 0 ? -1 : kept[2];
+    s->complaints = complains ? kept[3] : -1;
     signal(SIGPIPE, SIG_IGN);
     if (!private_watch_begin(&watch, s->session) || !start_daemon(s, &child))
         die(s, strerror(errno));
@@ -267,6 +306,8 @@ void private_serve(struct private_server *s)
     await_start(s, &child);
     close(s->ready);
     close(child.notify);
+    if (s->trace >= 0)
+        close(s->trace);
     serve(s, &child, &watch);
     end_daemon(&child);
     _exit(0);

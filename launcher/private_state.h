@@ -28,6 +28,10 @@ struct private_server {
     const char *conf;
     const char *session; /* the path of the session's file */
     const char *log;     /* the path of the log, or NULL */
+    int trace;           /* for the daemon: what it writes its own on; -1: nothing is traced */
+    int complaints;      /* its own: a copy of the standard error, while that is traced; or -1 */
+    const struct plan *plan;
+    uint32_t trace_data; /* bytes of payload */
     int listener;        /* for the daemon */
     int ready;           /* what is told to the launcher: "+", or what is wrong, and the end */
 };

@@ -95,9 +95,10 @@ int vd_conf_import(FILE *to, const char *path, char **error)
 }
 
 bool private_prepare(struct vd_hop *front, const struct vd_conf_chain *chain,
-                     const struct vd_hop *hops, size_t span, const struct vd_conf_client *conf)
+                     const struct vd_hop *hops, size_t span, const struct vd_conf_client *conf,
+                     bool asked_for)
 {
-    (void)front, (void)chain, (void)hops, (void)span, (void)conf;
+    (void)front, (void)chain, (void)hops, (void)span, (void)conf, (void)asked_for;
     hand_over();
 }
 

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { ROW = 8 /* bytes shown on a line */, NAME_WIDTH = 13 };
+enum { ROW = 8 /* bytes shown on a line */, PAYLOAD_ROW = 16, NAME_WIDTH = 13 };
 
 static void put_padded(struct vd_out *out, const char *text, size_t width)
 {
@@ -15,6 +15,12 @@ static void put_hex(struct vd_out *out, unsigned value, unsigned digits)
 {
     while (digits-- > 0)
         vd_out_u8(out, (uint8_t) "0123456789abcdef"[value >> 4 * digits & 15]);
+}
+
+static void put_shown(struct vd_out *out, const uint8_t *data, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        vd_out_u8(out, data[i] >= ' ' && data[i] <= '~' ? data[i] : '.');
 }
 
 /* Up to ROW bytes: where, in hex, as text. */
@@ -31,11 +37,7 @@ static void put_bytes(struct vd_out *out, const uint8_t *data, size_t at, size_t
         vd_out_text(out, " ");
     }
     vd_out_text(out, " ");
-    for (size_t i = 0; i < len; i++) {
-        uint8_t c = data[at + i];
-
-        vd_out_u8(out, c >= ' ' && c <= '~' ? c : '.');
-    }
+    put_shown(out, data + at, len);
 }
 
 static void put_field(struct vd_out *out, const struct vd_field *field, const uint8_t *data)
@@ -62,4 +64,28 @@ void vd_describe_print(struct vd_out *out, enum vd_says says, const uint8_t *dat
     vd_describe_start(&d, says, data, len);
     while (vd_describe_next(&d, field))
         put_field(out, field, data);
+}
+
+static void put_payload_row(struct vd_out *out, const uint8_t *data, size_t len, uint64_t at)
+{
+    vd_out_text(out, "    ");
+    put_hex(out, (unsigned)at, at > 0xffff ? 8 : 4);
+    vd_out_text(out, " ");
+    for (size_t i = 0; i < PAYLOAD_ROW; i++) {
+        vd_out_text(out, i == PAYLOAD_ROW / 2 ? "  " : " ");
+        if (i < len)
+            put_hex(out, data[i], 2);
+        else
+            vd_out_text(out, "  ");
+    }
+    vd_out_text(out, "  ");
+    put_shown(out, data, len);
+    vd_out_text(out, "\n");
+}
+
+void vd_describe_print_payload(struct vd_out *out, const uint8_t *data, size_t len, uint64_t at)
+{
+    for (size_t done = 0; done < len; done += PAYLOAD_ROW)
+        put_payload_row(out, data + done, len - done < PAYLOAD_ROW ? len - done : PAYLOAD_ROW,
+                        at + done);
 }

@@ -13,4 +13,7 @@
 void vd_describe_print(struct vd_out *out, enum vd_says says, const uint8_t *data, size_t len,
                        struct vd_field *field);
 
+/* Appends bytes that mean nothing here, 16 on a row; `at` is where they lie in their stream. */
+void vd_describe_print_payload(struct vd_out *out, const uint8_t *data, size_t len, uint64_t at);
+
 #endif

@@ -29,7 +29,7 @@ _viaduct_command_at()
         case ${COMP_WORDS[i]} in
             --) echo $((i + 1)) && return ;;
             --*=*) ;;
-            -q | --quiet | -v | -vv | --verbose | --check | --json | --trace | --trace-secrets | --audit | --strict | --isolate | --print-config | --keep-proxy-env) ;;
+            -q | --quiet | -v | -vv | --verbose | --check | --json | --trace | --trace-data | --trace-secrets | --audit | --strict | --isolate | --print-config | --keep-proxy-env) ;;
             -*) ((i++)) ;;
             *) echo "$i" && return ;;
         esac
@@ -54,7 +54,8 @@ _viaduct()
     _viaduct_value "$before" "$word" && return
     if [[ $word == -* ]]; then
         COMPREPLY=($(compgen -W '-x --proxy -f --config -c --chain -m --mode -n --pick -d --dns
-            -b --bypass --udp --engine -t --timeout -q --quiet -v --verbose --log --log-format --check --json --trace --trace-format --trace-secrets --audit --strict --isolate
+            -b --bypass --udp --engine -t --timeout -q --quiet -v --verbose --log --log-format --check --json --trace --trace-format --trace-data
+            --trace-secrets --audit --strict --isolate
             --print-config --import --keep-proxy-env -V --version -h --help --' -- "$word"))
     else
         COMPREPLY=($(compgen -c -- "$word"))
@@ -67,7 +68,7 @@ _viaductd()
     COMPREPLY=()
     _viaduct_value "$before" "$word" && return
     COMPREPLY=($(compgen -W '-l --listen -x --proxy -m --mode -n --pick -u --user --users -a --allow --deny --limit -f --config
-        --check-config --print-config --admin -w --workers -q --quiet -v --verbose --trace --log-format
+        --check-config --print-config --admin -w --workers -q --quiet -v --verbose --trace --trace-format --trace-data --trace-secrets --trace-hops --log-format
         --tls-cert --tls-key -V --version -h --help' -- "$word"))
 }
 

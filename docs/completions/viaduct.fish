@@ -13,7 +13,7 @@ function __viaduct_command
             case --
                 echo $words[(math $i + 1)..]
                 return 0
-            case '--*=*' -q --quiet -v -vv --verbose --check --json --trace --trace-secrets --audit --strict --isolate --print-config --keep-proxy-env
+            case '--*=*' -q --quiet -v -vv --verbose --check --json --trace --trace-data --trace-secrets --audit --strict --isolate --print-config --keep-proxy-env
             case '-*'
                 set skip 1
             case '*'
@@ -52,6 +52,7 @@ complete -c viaduct -n __viaduct_options -l check -d 'Try the chain hop by hop'
 complete -c viaduct -n __viaduct_options -l json -d 'Tell that as JSON'
 complete -c viaduct -n __viaduct_options -l trace -r -d 'Every byte of the handshakes, explained'
 complete -c viaduct -n __viaduct_options -l trace-format -x -a 'text pcapng pcap' -d 'How to write them down'
+complete -c viaduct -n __viaduct_options -l trace-data -d 'With what connections carry'
 complete -c viaduct -n __viaduct_options -l trace-secrets -d 'With passwords'
 complete -c viaduct -n __viaduct_options -l audit -d 'Tell afterwards what went where'
 complete -c viaduct -n __viaduct_options -l strict -d 'Refuse what is done past the library'
