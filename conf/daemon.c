@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conf/daemon_egress.h"
 #include "conf/daemon_upstream.h"
 #include "conf/file.h"
 #include "conf/value.h"
@@ -16,7 +17,8 @@ static cfg_opt_t listen_options[] = {VD_CONF_WORD("url"),         VD_CONF_WORD("
                                      VD_CONF_WORD("client_ca"),   CFG_END()};
 static cfg_opt_t access_options[] = {VD_CONF_WORDS("from"),     VD_CONF_WORDS("to"),
                                      VD_CONF_WORDS("commands"), VD_CONF_WORDS("users"),
-                                     VD_CONF_WORD("upstream"),  CFG_END()};
+                                     VD_CONF_WORD("upstream"),  VD_CONF_WORDS("source"),
+                                     VD_CONF_WORD("family"),    CFG_END()};
 static cfg_opt_t limit_options[] = {VD_CONF_WORDS("from"),
                                     VD_CONF_WORDS("users"),
                                     VD_CONF_WORD("per"),
@@ -49,6 +51,8 @@ static cfg_opt_t options[] = {VD_CONF_TITLED("listen", listen_options),
                               VD_CONF_WORD("log_format"),
                               VD_CONF_WORD("udp_filter"),
                               VD_CONF_WORD("mark"),
+                              VD_CONF_WORDS("source"),
+                              VD_CONF_WORD("family"),
                               VD_CONF_WORD("user"),
                               CFG_END()};
 
@@ -268,6 +272,21 @@ static int refuse_empty_lists(struct vd_conf_file *f, const struct vd_conf_secti
     return 0;
 }
 
+static int refuse_in_deny(struct vd_conf_file *f, const struct vd_conf_section *section)
+{
+    static const char *const names[] = {"source", "family"};
+    bool denies = !strcmp(section->cfg->name, "deny");
+    char *error = NULL;
+
+    for (size_t i = 0; denies && i < sizeof names / sizeof *names; i++)
+        if (vd_conf_file_has(section->cfg, names[i])) {
+            vd_conf_wrong(&error, "`%s` in deny `%s`; allowed: in allow rules only", names[i],
+                          section->cfg->title);
+            return vd_conf_file_wrong(f, section->line, error);
+        }
+    return 0;
+}
+
 static int read_access(struct vd_conf_daemon *c, struct vd_conf_file *f,
                        const struct vd_conf_section *section)
 {
@@ -283,7 +302,9 @@ static int read_access(struct vd_conf_daemon *c, struct vd_conf_file *f,
         vd_conf_file_patterns(f, cfg, "to", &access->to, &access->to_count) < 0 ||
         read_commands(f, cfg, access) < 0 || read_users(f, cfg, access) < 0)
         return -1;
-    return vd_conf_upstream_of_rule(f, cfg, access);
+    if (vd_conf_upstream_of_rule(f, cfg, access) < 0 || refuse_in_deny(f, section) < 0)
+        return -1;
+    return vd_conf_egress_read(f, cfg, section->line, &access->egress);
 }
 
 /* A list that was given empty is told by refuse_empty_lists. */
@@ -425,6 +446,7 @@ static int read_options(struct vd_conf_daemon *c, struct vd_conf_file *f)
 
     if (read_users_file(c, f) < 0 || read_logins(c, f) < 0 || read_names(c, f) < 0 ||
         read_user(c, f) < 0 || read_admin(c, f) < 0 ||
+        vd_conf_egress_read(f, f->root, 1, &c->egress) < 0 ||
         vd_conf_file_choice(f, f->root, "explain", vd_conf_switches, &explain) < 0 ||
         vd_conf_file_number(f, f->root, "workers", 1, 1024, &c->workers) < 0 ||
         vd_conf_file_number(f, f->root, "sessions", 1, 10000000, &c->sessions_max) < 0 ||

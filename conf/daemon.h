@@ -67,6 +67,17 @@ struct vd_conf_user {
     char *hash;     /* crypt(3), from a users file, or NULL */
 };
 
+/* Which families of addresses are used, and which one comes first. */
+enum { VD_FAMILY_UNSAID, VD_PREFER_IPV6, VD_PREFER_IPV4, VD_ONLY_IPV6, VD_ONLY_IPV4 };
+
+/* From where what viaductd opens itself leaves: to targets, and to the first hop. Where any address
+ * is given, a family without one is not used; 0.0.0.0 and :: leave the choice to the kernel. */
+struct vd_conf_egress {
+    struct vd_ip source[2]; /* IPv4, IPv6; VD_NO_IP: not given */
+    char device[16];        /* an interface; "": not given */
+    uint8_t family;
+};
+
 /* A chain that targets are reached by. */
 struct vd_conf_upstream {
     struct vd_conf_chain chain;     /* with a title: VD_UPSTREAM_DEFAULT, if none was given */
@@ -77,6 +88,7 @@ struct vd_conf_upstream {
     uint32_t rise, fall;            /* so many answers in a row make a hop good, or bad */
     bool has_check_target;
     struct vd_endpoint check_target; /* what a check connects to */
+    struct vd_conf_egress egress;
 };
 
 #define VD_UPSTREAM_DEFAULT "default"
@@ -95,8 +107,9 @@ struct vd_conf_access {
     unsigned commands; /* bits 1 << enum vd_command; 0: all */
     char **users;
     size_t user_count;
-    char *upstream; /* VD_ALLOW: a title, VD_UPSTREAM_DIRECT, or NULL */
-    int via;        /* the index, or a VD_VIA_*; see vd_conf_daemon_link */
+    char *upstream;               /* VD_ALLOW: a title, VD_UPSTREAM_DIRECT, or NULL */
+    int via;                      /* the index, or a VD_VIA_*; see vd_conf_daemon_link */
+    struct vd_conf_egress egress; /* VD_ALLOW */
 };
 
 /* What somebody may have; each limit that fits holds. */
@@ -142,6 +155,7 @@ struct vd_conf_daemon {
     char *admin_login;              /* NAME:HASH, of crypt(3); NULL: none is asked for */
     char *run_as;                   /* the user of the workers; NULL: who starts it */
     uint32_t mark;                  /* SO_MARK of connections to targets and hops; 0: none */
+    struct vd_conf_egress egress;   /* where neither rule nor upstream says more */
 };
 
 void vd_conf_daemon_init(struct vd_conf_daemon *c);
@@ -151,8 +165,8 @@ void vd_conf_daemon_free(struct vd_conf_daemon *c);
 
 /* One value each, for the command line: 0, or -1 with *error saying what is allowed. A rule is a
  * row of words: [from=]PATTERN[,PATTERN...], to=PATTERN[,...], commands=connect[,bind,associate],
- * users=NAME[,...], all of which must fit, and upstream=NAME. A users file has lines NAME:HASH, of
- * crypt(3), and comments that begin with #. */
+ * users=NAME[,...], all of which must fit, and upstream=NAME, source=ADDRESS[,...], family=WHICH.
+ * A users file has lines NAME:HASH, of crypt(3), and comments that begin with #. */
 int vd_conf_daemon_add_listen(struct vd_conf_daemon *c, const char *url, char **error);
 /* Whether TLS has a meaning for this kind of listener. */
 bool vd_conf_listener_may_tls(const struct vd_conf_listener *listen);
@@ -182,7 +196,7 @@ void vd_conf_upstream_free(struct vd_conf_upstream *up);
 /* Whether there is an upstream of this title, or it is VD_UPSTREAM_DIRECT: 0, or -1 with *error. */
 int vd_conf_daemon_has_upstream(const struct vd_conf_daemon *c, const char *title, char **error);
 /* When all is read: puts indices for the titles that rules and upstreams name. 0, or -1 with *error
- * (an unknown title, fallbacks in a circle). */
+ * (an unknown title, fallbacks in a circle, no family of addresses left). */
 int vd_conf_daemon_link(struct vd_conf_daemon *c, char **error);
 
 /* A rule behind the others, which may move, that matches everything so far; NULL: no memory. */
@@ -194,7 +208,23 @@ int vd_conf_limit_set(struct vd_conf_limit *limit, const char *key, const char *
                       char **error);
 /* Whether what was set goes together. */
 int vd_conf_limit_check(const struct vd_conf_limit *limit, char **error);
-/* One value of from, to, commands or users. */
+
+/* One value of `source`, of which there may be several, or of `family`. */
+int vd_conf_egress_set(struct vd_conf_egress *egress, const char *key, const char *value,
+                       char **error);
+bool vd_conf_egress_has_source(const struct vd_conf_egress *egress);
+/* What holds for connections that `rule` allows, by the upstream `up`: of each of the two options
+ * what the rule says, else the upstream, else the file. Both may be NULL. */
+struct vd_conf_egress_in_force {
+    const struct vd_conf_egress *source; /* its `family` means nothing here */
+    uint8_t family;                      /* never VD_FAMILY_UNSAID */
+};
+struct vd_conf_egress_in_force vd_conf_egress_of(const struct vd_conf_daemon *c,
+                                                 const struct vd_conf_upstream *up,
+                                                 const struct vd_conf_access *rule);
+bool vd_conf_egress_uses(const struct vd_conf_egress_in_force *force, enum vd_family family);
+
+/* One value of from, to, commands, users, upstream, source or family. */
 int vd_conf_access_add(struct vd_conf_access *access, const char *key, const char *value,
                        char **error);
 /* Words of the lists `commands` and `users`. */

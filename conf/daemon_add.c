@@ -341,6 +341,14 @@ static int set_upstream(struct vd_conf_access *access, const char *title, char *
     return access->upstream ? 0 : out_of_memory(error);
 }
 
+static int set_egress(struct vd_conf_access *access, const char *key, const char *value,
+                      char **error)
+{
+    if (access->verdict == VD_DENY)
+        return vd_conf_wrong(error, "`%s` in a deny rule; allowed: in allow rules only", key);
+    return vd_conf_egress_set(&access->egress, key, value, error);
+}
+
 int vd_conf_access_add(struct vd_conf_access *access, const char *key, const char *value,
                        char **error)
 {
@@ -354,8 +362,12 @@ int vd_conf_access_add(struct vd_conf_access *access, const char *key, const cha
         return vd_conf_access_add_user(access, value, error);
     if (!strcmp(key, "upstream"))
         return set_upstream(access, value, error);
-    return vd_conf_wrong(
-        error, "unknown part `%s` of a rule; allowed: from, to, commands, users, upstream", key);
+    if (!strcmp(key, "source") || !strcmp(key, "family"))
+        return set_egress(access, key, value, error);
+    return vd_conf_wrong(error,
+                         "unknown part `%s` of a rule; allowed: from, to, commands, users, "
+                         "upstream, source, family",
+                         key);
 }
 
 /* One word of a rule, in place: KEY=VALUE[,VALUE...], or a pattern for `from`. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conf/daemon_egress.h"
 #include "conf/value.h"
 #include "proto/bytes.h"
 #include "proto/err.h"
@@ -10,11 +11,10 @@
 enum { RISE = 2, FALL = 3 };
 
 cfg_opt_t vd_conf_upstream_options[] = {
-    VD_CONF_WORDS("hops"),        VD_CONF_WORD("mode"),
-    VD_CONF_WORD("pick"),         VD_CONF_WORD("proxy_protocol"),
-    VD_CONF_WORD("fallback"),     VD_CONF_WORD("check"),
-    VD_CONF_WORD("rise"),         VD_CONF_WORD("fall"),
-    VD_CONF_WORD("check_target"), CFG_END()};
+    VD_CONF_WORDS("hops"),          VD_CONF_WORD("mode"),     VD_CONF_WORD("pick"),
+    VD_CONF_WORD("proxy_protocol"), VD_CONF_WORD("fallback"), VD_CONF_WORD("check"),
+    VD_CONF_WORD("rise"),           VD_CONF_WORD("fall"),     VD_CONF_WORD("check_target"),
+    VD_CONF_WORDS("source"),        VD_CONF_WORD("family"),   CFG_END()};
 
 /* --- the list -------------------------------------------------------------------------------- */
 
@@ -151,7 +151,7 @@ int vd_conf_daemon_link(struct vd_conf_daemon *c, char **error)
     for (size_t i = 0; i < c->upstream_count; i++)
         if (check_circle(c, &c->upstreams[i], error) < 0)
             return -1;
-    return 0;
+    return vd_conf_egress_check(c, error);
 }
 
 /* --- the file -------------------------------------------------------------------------------- */
@@ -233,7 +233,8 @@ static int read_options(struct vd_conf_file *f, const struct vd_conf_section *se
 
     if (vd_conf_file_chain(f, section, &up->chain) < 0 ||
         vd_conf_file_choice(f, section->cfg, "proxy_protocol", versions, &version) < 0 ||
-        read_title(f, vd_conf_file_get(section->cfg, "fallback", 0), &up->fallback) < 0)
+        read_title(f, vd_conf_file_get(section->cfg, "fallback", 0), &up->fallback) < 0 ||
+        vd_conf_egress_read(f, section->cfg, section->line, &up->egress) < 0)
         return -1;
     up->line = (enum vd_proxyline_version)version;
     return read_check(f, section, up);

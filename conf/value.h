@@ -24,6 +24,7 @@ extern const char *const vd_conf_listen_modes[]; /* from VD_LISTEN_AUTO on */
 extern const char *const vd_conf_log_formats[];  /* text, json */
 extern const char *const vd_conf_switches[];     /* false, true */
 extern const char *const vd_conf_udp_filters[];  /* host, port, any: enum vd_udp_filter */
+extern const char *const vd_conf_families[];     /* from VD_PREFER_IPV6 on */
 
 /* The index of `text` among `words`. `what` names the option in the error. */
 int vd_conf_choice(const char *what, const char *const *words, const char *text, char **error);

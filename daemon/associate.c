@@ -1,7 +1,7 @@
 /*
  * One socket faces the client, at the address where its connection arrived; one per family of
  * addresses faces all targets, so that a client has one port for all the world (RFC 4787: endpoint-
- * independent mapping) and may be called back through it.
+ * independent mapping) and may be called back through it. Where they leave is egress.h's matter.
  *
  *     client ──header, data──> client socket ──data──> out socket ──> target
  *                │ from the client's address, and then from one port only
@@ -37,15 +37,7 @@ enum { SOCKET_BUFFER = 1 << 20 };
 
 /* --- sockets --- */
 
-static int bind_and_watch(struct associate *a, struct loop_io *io, const struct net_addr *at)
-{
-    if (at->any.sa_family && bind(io->fd, &at->any, net_addr_len(at)) != 0)
-        return -1;
-    return loop_watch(a->loop, io, EPOLLIN);
-}
-
-int associate_socket(struct associate *a, struct loop_io *io, int family, const struct net_addr *at,
-                     bool marked)
+static int new_socket(int family)
 {
     static const int on = 1, size = SOCKET_BUFFER;
     int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -55,25 +47,64 @@ int associate_socket(struct associate *a, struct loop_io *io, int family, const 
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    if (marked && a->mark)
-        setsockopt(fd, SOL_SOCKET, SO_MARK, &a->mark, sizeof a->mark);
-    io->fd = fd;
-    if (bind_and_watch(a, io, at) == 0)
-        return 0;
+    return fd;
+}
+
+static int give_up(struct loop_io *io)
+{
     int number = errno;
-    close(fd);
+    if (io->fd >= 0)
+        close(io->fd);
     io->fd = -1;
     errno = number;
     return -1;
 }
 
-static int out_socket(struct associate *a, int family)
+int associate_socket(struct associate *a, struct loop_io *io, const struct net_addr *at)
 {
-    struct loop_io *io = &a->out[family == AF_INET6];
-    struct net_addr any = {.any.sa_family = (sa_family_t)family};
+    io->fd = new_socket(at->any.sa_family);
+    bool ok = io->fd >= 0 && bind(io->fd, &at->any, net_addr_len(at)) == 0 &&
+              loop_watch(a->loop, io, EPOLLIN) == 0;
+    return ok ? 0 : give_up(io);
+}
+
+enum egress_fault associate_out(struct associate *a, struct loop_io *io, int family,
+                                const struct net_addr *at)
+{
+    bool known = at->any.sa_family;
+    io->fd = new_socket(family);
     if (io->fd < 0)
-        associate_socket(a, io, family, &any, true);
-    return io->fd;
+        return EGRESS_FINE;
+    enum egress_fault fault =
+        known ? egress_tie(&a->egress, io->fd) : egress_bind(&a->egress, io->fd, family);
+    if (fault != EGRESS_FINE || (known && bind(io->fd, &at->any, net_addr_len(at)) != 0) ||
+        loop_watch(a->loop, io, EPOLLIN) != 0)
+        give_up(io);
+    return fault;
+}
+
+static enum egress_fault open_out(struct associate *a, int family)
+{
+    static const struct net_addr unsaid;
+    struct loop_io *io = &a->out[family == AF_INET6];
+    return io->fd < 0 ? associate_out(a, io, family, &unsaid) : EGRESS_FINE;
+}
+
+int associate_leave(struct associate *a, struct vd_out *out)
+{
+    static const enum vd_family families[] = {VD_IPV4, VD_IPV6};
+    int err = VD_OK;
+    bool any = !vd_conf_egress_has_source(a->egress.force.source);
+    for (unsigned i = 0; !any && i < 2; i++) {
+        if (!egress_uses(&a->egress, families[i]))
+            continue;
+        enum egress_fault fault = open_out(a, families[i] == VD_IPV6 ? AF_INET6 : AF_INET);
+        any |= a->out[i].fd >= 0;
+        err = fault != EGRESS_FINE ? VD_ERR_FAILED : net_err(errno);
+        if (fault != EGRESS_FINE && !any && out->len == 0)
+            egress_explain(&a->egress, out, fault, families[i], errno);
+    }
+    return any ? VD_OK : err;
 }
 
 /* --- client to target --- */
@@ -99,11 +130,14 @@ static void send_directly(struct associate *a, const struct vd_endpoint *target,
 {
     struct net_addr to;
     net_addr_set(&to, &target->ip, target->port);
-    int fd = out_socket(a, to.any.sa_family);
-    if (fd < 0)
+    struct loop_io *io = &a->out[to.any.sa_family == AF_INET6];
+    if (egress_uses(&a->egress, target->ip.family))
+        open_out(a, to.any.sa_family);
+    if (io->fd < 0)
         a->dropped++;
     else
-        batch_add(a->batch, fd, &a->up, &(struct batch_out){.to = &to, .data = data, .len = len});
+        batch_add(a->batch, io->fd, &a->up,
+                  &(struct batch_out){.to = &to, .data = data, .len = len});
 }
 
 void associate_send(struct associate *a, const struct vd_endpoint *target, const uint8_t *data,
@@ -270,7 +304,7 @@ int associate_start(struct associate *a, struct net_addr *local, const struct ne
     else
         net_addr_set(&at, &ip, 0);
     a->from = *from;
-    if (associate_socket(a, &a->client, at.any.sa_family, &at, false) != 0)
+    if (associate_socket(a, &a->client, &at) != 0)
         return net_err(errno);
     net_addr_local(local, a->client.fd);
     return local->any.sa_family == AF_UNSPEC ? net_err(errno) : VD_OK;

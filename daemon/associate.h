@@ -11,6 +11,7 @@
 #include "conf/daemon.h"
 #include "daemon/batch.h"
 #include "daemon/contacts.h"
+#include "daemon/egress.h"
 #include "daemon/resolve.h"
 
 enum {
@@ -42,7 +43,8 @@ struct associate {
     struct resolver *resolver;
     struct batch *batch;
     enum vd_udp_filter filter;
-    uint32_t mark; /* SO_MARK of what is sent to targets and relays; 0: none */
+    const struct vd_conf_access *rule; /* of its request, NULL: none; */
+    struct egress egress;              /* and where datagrams to targets and relays leave */
     /* The rules and the guard. `ip` NULL: before the lookup of a name, or without one. */
     bool (*may_send)(struct associate *a, const struct vd_endpoint *target, const struct vd_ip *ip);
     /* How the client gets an answer; NULL: by `client`, with a header. `data` stays until the
@@ -85,10 +87,15 @@ void associate_take(struct associate *a, const struct vd_endpoint *target, const
 
 /* --- between associate.c, associate_names.c and associate_chain.c --- */
 
-/* A socket for datagrams, watched by `io`, bound to `at` unless that has no family. The mark counts
- * for what faces targets and relays. -1 with errno. */
-int associate_socket(struct associate *a, struct loop_io *io, int family, const struct net_addr *at,
-                     bool marked);
+/* A socket for datagrams, watched by `io`, bound to `at`. -1 with errno. */
+int associate_socket(struct associate *a, struct loop_io *io, const struct net_addr *at);
+/* One that faces targets or relays: bound to where they are reached from, if that is not said in
+ * `at` (without family: it is not). EGRESS_FINE with io->fd -1: errno tells why. */
+enum egress_fault associate_out(struct associate *a, struct loop_io *io, int family,
+                                const struct net_addr *at);
+/* Opens what faces targets where a source is configured, so that the request is refused if none of
+ * it can be had: VD_OK, or a reason; *out says why. */
+int associate_leave(struct associate *a, struct vd_out *out);
 
 /* Sends on to a target that was judged: an address, or a name where the chain takes names. */
 void associate_send(struct associate *a, const struct vd_endpoint *target, const uint8_t *data,

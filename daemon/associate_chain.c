@@ -280,6 +280,7 @@ static void dial_all(struct associate_chain *c)
         dial->context = c;
         dial->done = on_dialed;
         dial->may_reach = may_reach;
+        dial->rule = c->a->rule;
         dial->command = VD_ASSOCIATE;
         dial->path = c->path;
         dial->path.count = (uint8_t)(i + 1);
@@ -328,6 +329,7 @@ static void choose(struct associate_chain *c, struct upstream *via)
     if (c->via != via)
         c->avoid = 0;
     c->via = via;
+    c->a->egress = egress_of(c->by->conf, via->conf, c->a->rule);
     upstream_path(via, c->avoid | unfit_hops(via), &c->path);
     c->count = c->path.count;
     for (unsigned i = 0; i < c->count; i++)

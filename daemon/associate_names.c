@@ -8,8 +8,9 @@
  * way to a new one, never one that is still asked for; an unknown one goes at once, and with it
  * what was held for it.
  *
- * There is no way to learn that a datagram did not arrive, so addresses cannot be raced: IPv6 comes
- * first where there is a route, as in RFC 6724; through a chain, whose routes nobody knows, IPv4.
+ * There is no way to learn that a datagram did not arrive, so addresses cannot be raced: the
+ * preferred family comes first where there is a route, as in RFC 6724; through a chain, whose
+ * routes nobody knows, IPv4.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -108,12 +109,18 @@ static void send_held(struct associate *a, const struct associate_name *n)
 
 /* --- answers --- */
 
+static bool is_reached(const struct associate *a, const struct vd_ip *ip)
+{
+    struct vd_ip local, plain = vd_ip_unmapped(ip);
+    return egress_uses(&a->egress, plain.family) &&
+           egress_local(&a->egress, &local, &plain) == EGRESS_FINE && local.family;
+}
+
 static void keep_ips(struct associate_name *n, const struct resolve_answer *answer)
 {
-    struct vd_ip local;
     unsigned most = n->count + ASSOCIATE_NAME_IPS / 2;
     for (size_t i = 0; i < answer->count && n->count < most; i++)
-        if (n->owner->chain || net_local_towards(&local, &answer->ips[i]))
+        if (n->owner->chain || is_reached(n->owner, &answer->ips[i]))
             n->ips[n->count++] = vd_ip_unmapped(&answer->ips[i]);
 }
 
@@ -124,9 +131,10 @@ static bool take_answer(struct associate_name *n)
     struct resolve_answer v4 = resolve_answer(&n->wait, RESOLVE_V4);
     if (!v6.here || !v4.here)
         return false;
+    bool v4_first = n->owner->chain || egress_first(&n->owner->egress) == VD_IPV4;
     n->count = 0;
-    keep_ips(n, n->owner->chain ? &v4 : &v6);
-    keep_ips(n, n->owner->chain ? &v6 : &v4);
+    keep_ips(n, v4_first ? &v4 : &v6);
+    keep_ips(n, v4_first ? &v6 : &v4);
     resolve_stop(&n->wait);
     n->asked = false;
     return true;

@@ -115,9 +115,14 @@ static int open_relay(struct associate_chain *c)
     net_addr_set(&to, &relay, k->port);
     if (relay.family == from.family)
         net_addr_set(&at, &from, 0);
+    else if (!egress_uses(&c->a->egress, relay.family)) {
+        associate_chain_say(c, 0, "has a relay at a family of addresses that is not used here");
+        return VD_ERR_FAILED;
+    }
     c->relay = (struct loop_io){.fd = -1, .ready = on_relay};
-    if (associate_socket(c->a, &c->relay, to.any.sa_family, &at, true) != 0 ||
-        connect(c->relay.fd, &to.any, net_addr_len(&to)) != 0)
+    if (associate_out(c->a, &c->relay, to.any.sa_family, &at) != EGRESS_FINE)
+        return VD_ERR_FAILED;
+    if (c->relay.fd < 0 || connect(c->relay.fd, &to.any, net_addr_len(&to)) != 0)
         return net_err(errno);
     return VD_OK;
 }

@@ -47,8 +47,10 @@ void dial_finish(struct dial *d, int err)
 static int weight(int err)
 {
     static const uint8_t weights[VD_ERR_COUNT] = {
-        [VD_ERR_REFUSED] = 9, [VD_ERR_TARGET_RESET] = 8, [VD_ERR_TTL] = 7,  [VD_ERR_HOST] = 6,
-        [VD_ERR_NET] = 5,     [VD_ERR_DENIED] = 4,       [VD_ERR_NAME] = 3, [VD_ERR_BUSY] = 2};
+        [VD_ERR_REFUSED] = 11, [VD_ERR_TARGET_RESET] = 10, [VD_ERR_TTL] = 9,
+        [VD_ERR_HOST] = 8,     [VD_ERR_NET] = 7,           [VD_ERR_DENIED] = 6,
+        [VD_ERR_FAILED] = 5,   [VD_ERR_ADDRESS_TYPE] = 4,  [VD_ERR_NAME] = 3,
+        [VD_ERR_BUSY] = 2};
     return weights[err] ? weights[err] : 1;
 }
 

@@ -9,6 +9,7 @@
 #define DAEMON_DIAL_H
 
 #include "conf/daemon.h"
+#include "daemon/egress.h"
 #include "daemon/loop.h"
 #include "daemon/net.h"
 #include "daemon/resolve.h"
@@ -19,8 +20,8 @@
 
 enum {
     DIAL_ATTEMPTS = 2 * RESOLVE_IPS_MAX,
-    DIAL_STAGGER_MS = 250,  /* RFC 8305 section 5: Connection Attempt Delay */
-    DIAL_AAAA_WAIT_MS = 50, /* section 3: Resolution Delay */
+    DIAL_STAGGER_MS = 250,   /* RFC 8305 section 5: Connection Attempt Delay */
+    DIAL_FIRST_WAIT_MS = 50, /* section 3: Resolution Delay */
     DIAL_SAID_MAX = 384,
     DIAL_TIMERS = 2
 };
@@ -35,7 +36,7 @@ struct dialer {
     struct tls_pool *tls;
     const struct tls_contexts *contexts; /* of hops that speak https */
     uint32_t limit_ms;                   /* how long the owners of dials wait */
-    uint32_t mark;                       /* SO_MARK of what it opens; 0: none */
+    const struct vd_conf_daemon *conf;   /* for egress_of */
     uint8_t *scratch;                    /* the worker's shared buffer */
     size_t scratch_len;
 };
@@ -71,7 +72,8 @@ struct dial {
     struct trace *trace;                  /* of the session, for --trace; NULL: none */
     void (*introduce)(struct dial *dial); /* sets the preface for dial->via; NULL: it stays */
 
-    uint8_t command;     /* of a chain, enum vd_command; 0: CONNECT */
+    const struct vd_conf_access *rule; /* that allowed it, for where it leaves; NULL: none */
+    uint8_t command;                   /* of a chain, enum vd_command; 0: CONNECT */
     struct vd_path path; /* of a chain: by these hops and no others; count 0: the dial chooses */
     bool is_check;       /* of a chain: what it says of hops is the owner's to note */
     bool tries_flight;   /* with `path`: its last hop is told all at once, if logins are safe */
@@ -92,8 +94,13 @@ struct dial {
 
     /* private */
     uint8_t phase;
-    bool may_start, waited; /* the stagger has passed; the wait for AAAA is over or needless */
+    bool may_start, waited; /* the stagger has passed; the wait for a family is over or needless */
     bool by_v4;             /* the family to be tried next */
+    bool unserved;          /* the target has addresses of a family that is not used */
+    struct egress egress;   /* of the race */
+    uint8_t fault;          /* enum egress_fault: of an attempt, whose errno and family are */
+    uint8_t fault_family;
+    int fault_number;
     uint16_t port;
     int err;
     int number;           /* errno of the last attempt that failed; 0: none did */

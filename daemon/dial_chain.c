@@ -70,14 +70,31 @@ int dial_chain_for_client(const struct dial *d, int err)
     return err < 0 ? -err : err;
 }
 
+/* The first hop was not tried, since there is no way out of here that is allowed. */
+static bool is_our_fault(const struct dial *d)
+{
+    bool by_family = d->err == VD_ERR_ADDRESS_TYPE && d->unserved;
+    return d->number == 0 && (d->fault != EGRESS_FINE || by_family);
+}
+
 /* Why the first hop was not reached. */
 static void explain_race(const struct dial *d, struct vd_out *out)
 {
     const char *words = d->number ? strerrordesc_np(d->number) : NULL;
     if (!words && d->err == VD_ERR_NAME)
         words = "its name is unknown";
+    if (is_our_fault(d))
+        words = "";
     vd_out_text(out, words ? ": " : "");
     vd_out_text(out, words ? words : "");
+    if (!is_our_fault(d))
+        return;
+    if (d->fault != EGRESS_FINE) {
+        egress_explain(&d->egress, out, d->fault, d->fault_family, d->fault_number);
+        return;
+    }
+    vd_out_text(out, "it ");
+    egress_explain_family(&d->egress, out);
 }
 
 /* Keeps what the chain has to say about `err`; the reason for the client. */
@@ -162,7 +179,8 @@ static bool is_mendable(struct dial *d, int err)
         return doubts(d, err);
     if (!vd_mode_blames_hop(&d->chain, err))
         return false;
-    upstream_failed(d->via, awaited(d), err);
+    if (err != -VD_ERR_UNREACHABLE || !is_our_fault(d))
+        upstream_failed(d->via, awaited(d), err);
     d->avoid |= (uint16_t)(1u << awaited(d));
     d->doubt.hop = 0;
     return true;

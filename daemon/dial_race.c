@@ -2,9 +2,11 @@
  * The state of the race is two queues of addresses that still are to be tried, one per family,
  * filled as answers come, and the attempts under way. dial_race_on() looks at all of it, does what
  * can be done now, and sets the timer for what time alone will change. The families take turns,
- * IPv6 first; a new attempt starts when the last one failed or is DIAL_STAGGER_MS old; nothing
- * starts on A alone until AAAA is there or DIAL_AAAA_WAIT_MS have passed. The first socket that
- * connects wins, the others are closed. If all fail, the reason that tells most is reported.
+ * the preferred one first (egress_first), which is IPv6 unless somebody said otherwise; a new
+ * attempt starts when the last one failed or is DIAL_STAGGER_MS old; nothing starts on the other
+ * family alone until the preferred one is answered or DIAL_FIRST_WAIT_MS have passed. The first
+ * socket that connects wins, the others are closed. If all fail, the reason that tells most is
+ * reported.
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -25,9 +27,25 @@ void dial_close_attempts(struct dial *d)
 
 /* --- connecting --- */
 
+/* Where no hop has words, and the kernel's reason is not the target's. */
+static void explain_egress(struct dial *d)
+{
+    struct vd_out out = vd_out_over(d->said, sizeof d->said);
+    bool by_family = d->err == VD_ERR_ADDRESS_TYPE && d->unserved;
+    if (by_family)
+        vd_out_text(&out, "the target ");
+    if (by_family)
+        egress_explain_family(&d->egress, &out);
+    else if (d->fault != EGRESS_FINE)
+        egress_explain(&d->egress, &out, d->fault, d->fault_family, d->fault_number);
+    d->said_len = out.len;
+}
+
 static void race_lost(struct dial *d)
 {
     int err = d->err ? d->err : VD_ERR_FAILED;
+    if (!d->chained)
+        explain_egress(d);
     if (d->chained)
         dial_chain_failed(d, -VD_ERR_UNREACHABLE);
     else
@@ -82,6 +100,21 @@ static void attempt_ready(struct loop_io *io, uint32_t events)
     dial_race_on(d);
 }
 
+/* Binds it to where the race leaves. VD_OK, or a reason that is ours, not the target's. */
+static int leave(struct dial *d, int fd, const struct vd_ip *ip)
+{
+    if (!ip->family)
+        return VD_OK;
+    enum egress_fault fault =
+        egress_bind(&d->egress, fd, ip->family == VD_IPV6 ? AF_INET6 : AF_INET);
+    if (fault == EGRESS_FINE)
+        return VD_OK;
+    d->fault_number = errno;
+    d->fault_family = ip->family;
+    d->fault = fault;
+    return VD_ERR_FAILED;
+}
+
 /* Starts an attempt to `addr`; VD_OK while it is under way, or why it is none. */
 static int attempt(struct dial *d, const struct sockaddr *addr, socklen_t len,
                    const struct vd_ip *ip)
@@ -93,8 +126,10 @@ static int attempt(struct dial *d, const struct sockaddr *addr, socklen_t len,
         return net_err(errno);
     if (ip->family)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (d->by->mark && ip->family)
-        setsockopt(fd, SOL_SOCKET, SO_MARK, &d->by->mark, sizeof d->by->mark);
+    if (leave(d, fd, ip) != VD_OK) {
+        close(fd);
+        return VD_ERR_FAILED;
+    }
     *a = (struct dial_attempt){.io = {.fd = fd, .ready = attempt_ready}, .dial = d, .ip = *ip};
     int number = connect(fd, addr, len) == 0 || errno == EINPROGRESS ? 0 : errno;
     if (number == 0 && loop_watch(dial_loop(d), &a->io, dial_events) != 0)
@@ -142,7 +177,10 @@ static void queue_ip(struct dial *d, const struct vd_ip *ip)
     struct dial_queue *q = &d->queue[plain.family == VD_IPV6 ? RESOLVE_V6 : RESOLVE_V4];
     if (!d->chained && !d->may_reach(d, &plain))
         dial_blame(d, VD_ERR_DENIED);
-    else if (q->count < RESOLVE_IPS_MAX)
+    else if (!egress_uses(&d->egress, plain.family)) {
+        d->unserved = true;
+        dial_blame(d, VD_ERR_ADDRESS_TYPE);
+    } else if (q->count < RESOLVE_IPS_MAX)
         q->ips[q->count++] = plain;
 }
 
@@ -161,9 +199,12 @@ static void take_answer(struct dial *d, enum resolve_family family)
         queue_ip(d, &a.ips[i]);
 }
 
+/* One that is not used can tell no more than why nothing was tried. */
 static bool is_family_awaited(const struct dial *d, enum resolve_family family)
 {
-    return d->wait.lookup && !d->queue[family].taken;
+    enum vd_family which = family == RESOLVE_V6 ? VD_IPV6 : VD_IPV4;
+    return d->wait.lookup && !d->queue[family].taken &&
+           (d->used == 0 || egress_uses(&d->egress, which));
 }
 
 static const struct vd_ip *next_ip(struct dial *d)
@@ -178,14 +219,16 @@ static const struct vd_ip *next_ip(struct dial *d)
     return &q->ips[q->next++];
 }
 
-/* Nothing is tried yet, only A is there: RFC 8305 gives AAAA a moment. */
-static bool waits_for_aaaa(struct dial *d)
+/* Nothing is tried yet, only the other family is there: RFC 8305 gives the preferred one a moment.
+ */
+static bool waits_for_first(struct dial *d)
 {
-    if (d->waited || d->used > 0 || !is_family_awaited(d, RESOLVE_V6) ||
-        d->queue[RESOLVE_V4].count == 0)
+    bool v4 = egress_first(&d->egress) == VD_IPV4;
+    if (d->waited || d->used > 0 || !is_family_awaited(d, v4 ? RESOLVE_V4 : RESOLVE_V6) ||
+        d->queue[v4 ? RESOLVE_V6 : RESOLVE_V4].count == 0)
         return false;
     if (d->timer.at_ms == 0)
-        loop_timer_in(dial_loop(d), &d->timer, DIAL_AAAA_WAIT_MS);
+        loop_timer_in(dial_loop(d), &d->timer, DIAL_FIRST_WAIT_MS);
     return true;
 }
 
@@ -205,7 +248,7 @@ void dial_race_on(struct dial *d)
 {
     take_answer(d, RESOLVE_V6);
     take_answer(d, RESOLVE_V4);
-    if (waits_for_aaaa(d))
+    if (waits_for_first(d))
         return;
     start_attempts(d);
     if (d->alive == 0 && !is_family_awaited(d, RESOLVE_V6) && !is_family_awaited(d, RESOLVE_V4))
@@ -217,6 +260,8 @@ static void set_out(struct dial *d, uint16_t port)
     d->phase = DIAL_RACE;
     d->port = port;
     d->may_start = true;
+    d->egress = egress_of(d->by->conf, d->chained ? d->via->conf : NULL, d->rule);
+    d->by_v4 = egress_first(&d->egress) == VD_IPV4;
 }
 
 void dial_race_to(struct dial *d, const struct vd_endpoint *e)
@@ -250,7 +295,8 @@ void dial_race_forget(struct dial *d)
     for (int f = 0; f < 2; f++)
         d->queue[f].count = d->queue[f].next = d->queue[f].taken = 0;
     d->used = d->limit_ms = 0;
-    d->waited = d->by_v4 = false;
+    d->waited = d->by_v4 = d->unserved = false;
+    d->fault = EGRESS_FINE;
     d->err = VD_OK;
     d->number = 0;
 }

@@ -120,6 +120,7 @@ static void begin(struct session *s, bool reused)
     f->reused = reused;
     f->at = s->setup->accept.target;
     f->via = s->via;
+    f->egress = handshake_egress(s);
     f->up_state = f->up.body.framing == VD_HTTP_NO_BODY ? UP_DONE : UP_BODY;
     f->down_state = DOWN_HEAD;
     f->origin_last = false;
@@ -154,8 +155,10 @@ static bool may_reuse(struct session *s)
 {
     struct access_query q = handshake_query(s);
     struct vd_ip ip = net_addr_ip(&s->peer);
+    struct egress egress = handshake_egress(s);
     return vd_endpoint_same(&s->forward->at, q.target) && s->forward->via == s->via &&
-           forward_is_origin_quiet(s) && (s->via || access_address(s->worker->access, &q, &ip));
+           egress_same(&s->forward->egress, &egress) && forward_is_origin_quiet(s) &&
+           (s->via || access_address(s->worker->access, &q, &ip));
 }
 
 bool forward_reuse(struct session *s)

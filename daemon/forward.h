@@ -45,6 +45,7 @@ struct forward {
     bool reused;                /* the origin's connection had served before */
     struct vd_endpoint at;      /* what the origin's connection is for */
     const struct upstream *via; /* by which it was dialled; NULL: directly */
+    struct egress egress;       /* and where it left */
     struct forward_flow up, down;
     uint8_t *request; /* the head as it is sent, until it is known to have arrived */
     uint32_t request_len;

@@ -230,10 +230,17 @@ void handshake_dial(struct session *s)
 }
 
 /* By the rule that decides without a lookup. */
-static struct upstream *upstream_for(const struct session *s)
+static void choose_way(struct session *s)
 {
     struct access_query q = handshake_query(s);
-    return upstreams_by_rule(&s->worker->upstreams, access_rule(s->worker->access, &q));
+    const struct vd_conf_access *rule = access_rule(s->worker->access, &q);
+    s->setup->dial.rule = rule;
+    s->via = upstreams_by_rule(&s->worker->upstreams, rule);
+}
+
+struct egress handshake_egress(const struct session *s)
+{
+    return egress_of(s->worker->conf, s->via ? s->via->conf : NULL, s->setup->dial.rule);
 }
 
 static void start_connect(struct session *s)
@@ -251,7 +258,7 @@ void handshake_request(struct session *s)
 {
     limit_shaken(s);
     s->command = s->setup->accept.command;
-    s->via = upstream_for(s);
+    choose_way(s);
     int err = limit_enter(s);
     if (err != VD_OK)
         handshake_refuse_request(s, err);

@@ -71,20 +71,6 @@ void net_addr_local(struct net_addr *a, int fd)
         a->any.sa_family = AF_UNSPEC;
 }
 
-bool net_local_towards(struct vd_ip *local, const struct vd_ip *to)
-{
-    struct net_addr a;
-    net_addr_set(&a, to, 9 /* discard: nothing is sent */);
-    int fd = socket(a.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool ok = fd >= 0 && connect(fd, &a.any, net_addr_len(&a)) == 0;
-    if (ok)
-        net_addr_local(&a, fd);
-    if (fd >= 0)
-        close(fd);
-    *local = net_addr_ip(&a);
-    return ok && local->family != VD_NO_IP;
-}
-
 int net_be_transparent(int fd, int family)
 {
     static const int on = 1;

@@ -28,8 +28,6 @@ uint16_t net_addr_port(const struct net_addr *a);
 void net_addr_print(struct vd_out *out, const struct net_addr *a);
 /* The local address of a socket; left AF_UNSPEC if the kernel does not tell. */
 void net_addr_local(struct net_addr *a, int fd);
-/* The local address from which packets to `to` would leave; false if there is no way to it. */
-bool net_local_towards(struct vd_ip *local, const struct vd_ip *to);
 
 /* The socket may be bound to addresses that are not ours, and is told of what is sent to such
  * (IP_TRANSPARENT). 0, or -1 with errno: EPERM without CAP_NET_ADMIN. */

@@ -22,6 +22,8 @@ enum {
     LOG_FORMAT,
     TLS_CERT,
     TLS_KEY,
+    SOURCE,
+    FAMILY,
     ADMIN,
     TRACE,
     TRACE_FORMAT,
@@ -46,8 +48,11 @@ static const char usage[] =
     "  -u, --user NAME:PASSWORD who may use it; repeat\n"
     "      --users FILE         lines NAME:HASH, of crypt(3)\n"
     "  -a, --allow RULE         [from=]PATTERN,... to=PATTERN,... commands=... users=NAME,...\n"
-    "                           upstream=NAME\n"
-    "      --deny RULE          the same without upstream; the first rule that matches counts\n"
+    "                           upstream=NAME source=ADDRESS family=WHICH\n"
+    "      --deny RULE          the same without the last three; the first that matches counts\n"
+    "      --source ADDRESS     connections and datagrams leave from it, or by %INTERFACE; one of\n"
+    "                           each family, the other family is not used\n"
+    "      --family WHICH       prefer_ipv6 (default), prefer_ipv4, ipv6 or ipv4\n"
     "      --limit LIMIT        per=client|user|session|all sessions=N new=N/s rate=BYTES\n"
     "                           from=PATTERN,... users=NAME,...; each that fits holds\n"
     "  -f, --config FILE        instead of $VIADUCTD_CONF or " DEFAULT_CONFIG ";\n"
@@ -91,6 +96,8 @@ static const struct option long_options[] = {
     {"log-format", required_argument, NULL, LOG_FORMAT},
     {"tls-cert", required_argument, NULL, TLS_CERT},
     {"tls-key", required_argument, NULL, TLS_KEY},
+    {"source", required_argument, NULL, SOURCE},
+    {"family", required_argument, NULL, FAMILY},
     {"admin", required_argument, NULL, ADMIN},
     {"trace", optional_argument, NULL, TRACE},
     {"trace-format", required_argument, NULL, TRACE_FORMAT},
@@ -109,6 +116,7 @@ struct given {
     unsigned pick; /* 0: not said */
     unsigned workers;
     int log_json; /* -1: not said */
+    struct vd_conf_egress egress;
     const char *admin;
 };
 
@@ -241,6 +249,14 @@ static int read_trace(struct trace_wish *t, int option)
     return 0;
 }
 
+static int read_egress(struct given *g, const char *key)
+{
+    char *error = NULL;
+    if (vd_conf_egress_set(&g->egress, key, optarg, &error) == 0)
+        return 0;
+    return complain_of(strcmp(key, "source") == 0 ? "--source" : "--family", error);
+}
+
 /* Lists go into the configuration at once. */
 static int add_to_list(struct vd_conf_daemon *c, int option)
 {
@@ -318,6 +334,9 @@ static int read_option(struct options *o, struct given *g, int option, char **ar
         return read_pick(g, optarg);
     case LOG_FORMAT:
         return read_log_format(g, optarg);
+    case SOURCE:
+    case FAMILY:
+        return read_egress(g, option == SOURCE ? "source" : "family");
     case TLS_CERT:
         g->cert = optarg;
         return 0;
@@ -404,6 +423,13 @@ static void put_back(struct vd_conf_daemon *c, const struct given *g)
         c->workers = g->workers;
     if (g->log_json >= 0)
         c->log_json = g->log_json;
+    if (g->egress.family != VD_FAMILY_UNSAID)
+        c->egress.family = g->egress.family;
+    if (!vd_conf_egress_has_source(&g->egress))
+        return;
+    struct vd_conf_egress file = c->egress;
+    c->egress = g->egress;
+    c->egress.family = file.family;
 }
 
 static int set_mode(struct vd_conf_daemon *c, const struct given *g)

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "conf/value.h"
 #include "proto/shake.h"
 
 static const char *const kinds[] = {
@@ -140,6 +141,35 @@ static void print_commands(FILE *to, unsigned commands)
     fputs("} ", to);
 }
 
+/* Each option with `before` and `after` around it. */
+static void print_egress(FILE *to, const struct vd_conf_egress *egress, const char *before,
+                         const char *after)
+{
+    char text[VD_ENDPOINT_TEXT];
+    const char *comma = "source = {";
+    if (egress->family != VD_FAMILY_UNSAID)
+        fprintf(to, "%sfamily = \"%s\"%s", before,
+                vd_conf_families[egress->family - VD_PREFER_IPV6], after);
+    if (!vd_conf_egress_has_source(egress))
+        return;
+    fputs(before, to);
+    for (unsigned i = 0; i < 3; i++) {
+        struct vd_out out = vd_out_over(text, sizeof text);
+        if (i == 2 && egress->device[0]) {
+            vd_out_u8(&out, '%');
+            vd_out_text(&out, egress->device);
+        } else if (i < 2 && egress->source[i].family) {
+            vd_ip_print(&out, &egress->source[i]);
+        }
+        if (out.len == 0)
+            continue;
+        fputs(comma, to);
+        quoted(to, text, out.len);
+        comma = ", ";
+    }
+    fprintf(to, "}%s", after);
+}
+
 static void print_access(FILE *to, const struct vd_conf_daemon *c)
 {
     for (size_t i = 0; i < c->access_count; i++) {
@@ -153,6 +183,7 @@ static void print_access(FILE *to, const struct vd_conf_daemon *c)
             fputs(" upstream = ", to);
             quoted(to, rule->upstream, strlen(rule->upstream));
         }
+        print_egress(to, &rule->egress, " ", "");
         fputs(" }\n", to);
     }
 }
@@ -267,6 +298,7 @@ static void print_upstream(FILE *to, const struct vd_conf_upstream *up, size_t n
     }
     if (up->check_ms > 0)
         print_check(to, up);
+    print_egress(to, &up->egress, "  ", "");
     fputs(" }    # passwords are not shown\n", to);
 }
 
@@ -317,6 +349,7 @@ int print_config(FILE *to, const struct vd_conf_daemon *c)
     }
     if (c->mark > 0)
         fprintf(to, "mark = %u\n", c->mark);
+    print_egress(to, &c->egress, "", "\n");
     print_resolver(to, c);
     fprintf(to, "udp_filter = \"%s\"\n", filters[c->udp_filter]);
     fprintf(to, "log_format = \"%s\"\n", c->log_json ? "json" : "text");

@@ -12,7 +12,8 @@
  *
  * Where: FTP servers, and nf_conntrack_ftp, want the data connection to come to the address that
  * the control connection came from. So it is the local address of a CONNECT of the same client to
- * the peer, if this worker has one, and else the address from which the peer would be reached.
+ * the peer, if this worker has one, and else the address from which the peer would be reached,
+ * which is the source that is configured (egress.h), if there is one.
  *
  * Who: the host that was asked for, from any port (FTP servers use 20, or what they like). With
  * 0.0.0.0 or :: anyone, each being judged by the rules when he comes; the guard treats this target
@@ -154,6 +155,21 @@ void bind_listens(struct session *s, const struct vd_endpoint *at)
     tell(s);
 }
 
+/* The reason for the client; the log gets the words, where those of a dial stand. */
+static int cannot_leave(struct session *s, enum egress_fault fault, enum vd_family family)
+{
+    struct dial *dial = &s->setup->dial;
+    struct vd_out out = vd_out_over(dial->said, sizeof dial->said);
+    struct egress egress = handshake_egress(s);
+    int number = errno;
+    if (fault != EGRESS_FINE)
+        egress_explain(&egress, &out, fault, family, number);
+    else
+        egress_explain_family(&egress, &out);
+    dial->said_len = out.len;
+    return fault != EGRESS_FINE ? VD_ERR_FAILED : VD_ERR_ADDRESS_TYPE;
+}
+
 /* Listens at `s->out`, whose port becomes the real one. VD_OK, or why not. */
 static int listen_at(struct session *s)
 {
@@ -162,6 +178,10 @@ static int listen_at(struct session *s)
     if (fd < 0)
         return net_err(errno);
     b->io = (struct loop_io){.fd = fd, .ready = on_peer};
+    struct egress egress = handshake_egress(s);
+    enum egress_fault fault = egress_tie(&egress, fd);
+    if (fault != EGRESS_FINE)
+        return cannot_leave(s, fault, s->out.any.sa_family == AF_INET6 ? VD_IPV6 : VD_IPV4);
     if (bind(fd, &s->out.any, net_addr_len(&s->out)) != 0 || listen(fd, BACKLOG) != 0)
         return net_err(errno);
     net_addr_local(&s->out, fd);
@@ -201,16 +221,42 @@ static bool find_connect(const struct session *s, const struct vd_ip *peer, stru
     return false;
 }
 
-static bool find_local_for_peer(const struct session *s, struct vd_ip *local)
+/* VD_OK, or why there is none. */
+static int find_local_for_peer(struct session *s, struct vd_ip *local)
 {
     const struct session_bind *b = bind_of(s);
+    struct egress egress = handshake_egress(s);
+    int err = VD_ERR_NET;
     for (unsigned i = 0; i < b->count; i++)
         if (find_connect(s, &b->peers[i], local))
-            return true;
-    for (unsigned i = 0; i < b->count; i++)
-        if (net_local_towards(local, &b->peers[i]))
-            return true;
-    return false;
+            return VD_OK;
+    for (unsigned i = 0; i < b->count; i++) {
+        enum egress_fault fault = egress_local(&egress, local, &b->peers[i]);
+        if (local->family)
+            return VD_OK;
+        if (fault != EGRESS_FINE)
+            err = cannot_leave(s, fault, b->peers[i].family);
+    }
+    return err;
+}
+
+/* The address that is configured, or else the one at which the client has come. */
+static int find_local_for_anyone(struct session *s, struct vd_ip *local)
+{
+    struct egress egress = handshake_egress(s);
+    const struct vd_ip *source = egress.force.source->source;
+    enum vd_family family = egress_first(&egress);
+    if (find_connect(s, NULL, local))
+        return VD_OK;
+    if (s->setup->accept.target.ip.family == VD_IPV4 && egress_uses(&egress, VD_IPV4))
+        family = VD_IPV4;
+    const struct vd_ip *one = &source[family == VD_IPV6];
+    *local = net_addr_ip(&s->local);
+    if (one->family && vd_ip_class(one) != VD_CLASS_UNSPECIFIED)
+        *local = *one;
+    if (local->family && !egress_uses(&egress, local->family))
+        return cannot_leave(s, EGRESS_FINE, local->family);
+    return local->family ? VD_OK : VD_ERR_NET;
 }
 
 /* SOCKS4 can tell IPv4 addresses only. */
@@ -221,11 +267,11 @@ static bool can_tell(const struct session *s, const struct vd_ip *ip)
 
 static void choose_local(struct session *s)
 {
-    struct vd_ip local = net_addr_ip(&s->local);
-    bool found = bind_of(s)->anyone ? find_connect(s, NULL, &local) || local.family
-                                    : find_local_for_peer(s, &local);
-    if (!found) {
-        handshake_refuse_request(s, VD_ERR_NET);
+    struct vd_ip local = {.family = VD_NO_IP};
+    int err =
+        bind_of(s)->anyone ? find_local_for_anyone(s, &local) : find_local_for_peer(s, &local);
+    if (err != VD_OK) {
+        handshake_refuse_request(s, err);
         return;
     }
     if (!can_tell(s, &local)) {
@@ -248,6 +294,9 @@ static int add_peer(struct session *s, const struct vd_ip *ip)
         return VD_ERR_DENIED;
     if (!can_tell(s, &plain))
         return VD_ERR_ADDRESS_TYPE;
+    struct egress egress = handshake_egress(s);
+    if (vd_ip_class(&plain) != VD_CLASS_UNSPECIFIED && !egress_uses(&egress, plain.family))
+        return cannot_leave(s, EGRESS_FINE, plain.family);
     b->peers[b->count++] = plain;
     return VD_OK;
 }

@@ -45,13 +45,15 @@ static void log_upstream(const struct session_way *way)
                  strlen(way->upstream->conf->chain.title));
 }
 
-/* Of the two ports the one of IPv4, if that was used. */
+/* Of the two ports the one of IPv4, if that was used: there is none before. */
 static void log_associate_out(const struct associate *a)
 {
     struct net_addr out = {0};
-    for (unsigned f = 0; f < 2 && out.any.sa_family == AF_UNSPEC; f++)
+    for (unsigned f = 0; f < 2 && net_addr_port(&out) == 0; f++)
         if (a->out[f].fd >= 0)
             net_addr_local(&out, a->out[f].fd);
+    if (net_addr_port(&out) == 0)
+        out.any.sa_family = AF_UNSPEC;
     log_addr("out", &out);
 }
 

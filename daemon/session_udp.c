@@ -27,12 +27,18 @@ enum { SESSIONS_PER_ASSOCIATION = 4, READS_PER_TURN = 4 };
 
 /* --- who may send where --- */
 
-/* An association has one upstream: what a rule sends by another one does not go by this. */
-static bool is_for_upstream(const struct session *s, const struct access_query *q)
+/* An association has one upstream, and one place where it leaves: what a rule sends by another one
+ * does not go by this. */
+static bool is_on_its_way(const struct session *s, const struct access_query *q)
 {
     const struct worker *w = s->worker;
-    return w->upstreams.count == 0 || w->conf->access_count == 0 ||
-           upstreams_by_rule(&w->upstreams, access_rule(w->access, q)) == s->via;
+    const struct vd_conf_upstream *conf = s->via ? s->via->conf : NULL;
+    if (w->conf->access_count == 0)
+        return true;
+    const struct vd_conf_access *rule = access_rule(w->access, q);
+    struct egress its = egress_of(w->conf, conf, rule),
+                  ours = egress_of(w->conf, conf, s->udp->rule);
+    return upstreams_by_rule(&w->upstreams, rule) == s->via && egress_same(&its, &ours);
 }
 
 static bool may_send(struct associate *a, const struct vd_endpoint *target, const struct vd_ip *ip)
@@ -44,7 +50,7 @@ static bool may_send(struct associate *a, const struct vd_endpoint *target, cons
                              .user_len = s->user_len,
                              .command = VD_ASSOCIATE,
                              .target = target};
-    if ((s->caught && !tproxy_may_take(s->worker, ip)) || !is_for_upstream(s, &q))
+    if ((s->caught && !tproxy_may_take(s->worker, ip)) || !is_on_its_way(s, &q))
         return false;
     if (ip)
         return access_address(access, &q, ip);
@@ -108,7 +114,8 @@ static int open_association(struct session *s, struct net_addr *local)
     s->udp->may_send = may_send;
     s->udp->may_pass = s->relay.limit ? may_pass : NULL;
     s->udp->filter = w->conf->udp_filter;
-    s->udp->mark = w->conf->mark;
+    s->udp->rule = s->setup->dial.rule;
+    s->udp->egress = handshake_egress(s);
     if (!s->caught)
         return associate_start(s->udp, local, &from);
     s->udp->from = s->client;
@@ -214,6 +221,15 @@ int udp_late(struct session *s)
 
 /* --- the request --- */
 
+static int leave(struct session *s)
+{
+    struct dial *dial = &s->setup->dial;
+    struct vd_out out = vd_out_over(dial->said, sizeof dial->said);
+    int err = associate_leave(s->udp, &out);
+    dial->said_len = out.len;
+    return err;
+}
+
 void udp_start(struct session *s)
 {
     bool chained = s->via;
@@ -223,8 +239,8 @@ void udp_start(struct session *s)
         return;
     }
     int err = open_association(s, &local);
-    if (err == VD_OK && chained)
-        err = start_chain(s);
+    if (err == VD_OK)
+        err = chained ? start_chain(s) : leave(s);
     if (err != VD_OK)
         refuse(s, err);
     else if (!chained)

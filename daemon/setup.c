@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "daemon/confine.h"
+#include "daemon/egress.h"
 #include "daemon/resolve.h"
 #include "proto/chain.h"
 #include "proto/err.h"
@@ -194,9 +195,36 @@ static void warn_of_hops(const struct vd_conf_chain *up, void (*say)(const char 
     }
 }
 
+/* Only where `where` is said, and not taken over from elsewhere. */
+static void warn_of_egress(const struct egress *e, const struct vd_conf_egress *where,
+                           void (*say)(const char *text))
+{
+    char text[256];
+    struct vd_out out = vd_out_over(text, sizeof text);
+    if (!vd_conf_egress_has_source(where) || !egress_is_amiss(e, &out))
+        return;
+    vd_out_text(&out, ": nothing can leave from there as long as that is so");
+    say(vd_out_string(&out));
+}
+
+static void warn_of_sources(const struct vd_conf_daemon *conf, void (*say)(const char *text))
+{
+    struct egress e = egress_of(conf, NULL, NULL);
+    warn_of_egress(&e, &conf->egress, say);
+    for (size_t i = 0; i < conf->upstream_count; i++) {
+        e = egress_of(conf, &conf->upstreams[i], NULL);
+        warn_of_egress(&e, &conf->upstreams[i].egress, say);
+    }
+    for (size_t i = 0; i < conf->access_count; i++) {
+        e = egress_of(conf, NULL, &conf->access[i]);
+        warn_of_egress(&e, &conf->access[i].egress, say);
+    }
+}
+
 void setup_warn(const struct options *o, const struct listen_set *set,
                 void (*say)(const char *text))
 {
+    warn_of_sources(&o->conf, say);
     for (size_t i = 0; i < set->count; i++)
         if (set->at[i].warning)
             say(set->at[i].warning);

@@ -249,7 +249,7 @@ static int start(struct worker *w, const struct listen_set *set, int slot)
                                 .tls = &w->tls,
                                 .contexts = w->contexts,
                                 .limit_ms = conf->connect_ms,
-                                .mark = conf->mark,
+                                .conf = conf,
                                 .scratch = w->pool.buffer,
                                 .scratch_len = RELAY_BUFFER};
     if (!w->access || !w->login || upstreams_start(&w->upstreams, conf, w->shared, &w->loop) != 0 ||

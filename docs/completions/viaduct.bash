@@ -8,6 +8,7 @@ _viaduct_value()
         -d | --dns) COMPREPLY=($(compgen -W 'remote local chain' -- "$2")) ;;
         --engine) COMPREPLY=($(compgen -W 'auto preload supervise' -- "$2")) ;;
         --udp) COMPREPLY=($(compgen -W 'auto proxy deny direct' -- "$2")) ;;
+        --family) COMPREPLY=($(compgen -W 'prefer_ipv6 prefer_ipv4 ipv6 ipv4' -- "$2")) ;;
         --log-format) COMPREPLY=($(compgen -W 'text json' -- "$2")) ;;
         --check) COMPREPLY=() ;;
         --trace-format) COMPREPLY=($(compgen -W 'text pcapng pcap' -- "$2")) ;;
@@ -16,7 +17,7 @@ _viaduct_value()
             compopt -o nospace 2>/dev/null
             ;;
         -f | --config | --log | --import | --users) COMPREPLY=($(compgen -f -- "$2")) ;;
-        -[cnbtluaw] | --workers | --chain | --pick | --bypass | --timeout | --listen | --user | --allow | --deny | --limit | --admin) COMPREPLY=() ;;
+        -[cnbtluaw] | --workers | --chain | --pick | --bypass | --timeout | --listen | --user | --allow | --deny | --limit | --source | --admin) COMPREPLY=() ;;
         *) return 1 ;;
     esac
 }
@@ -67,7 +68,7 @@ _viaductd()
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()
     _viaduct_value "$before" "$word" && return
-    COMPREPLY=($(compgen -W '-l --listen -x --proxy -m --mode -n --pick -u --user --users -a --allow --deny --limit -f --config
+    COMPREPLY=($(compgen -W '-l --listen -x --proxy -m --mode -n --pick -u --user --users -a --allow --deny --limit --source --family -f --config
         --check-config --print-config --admin -w --workers -q --quiet -v --verbose --trace --trace-format --trace-data --trace-secrets --trace-hops --log-format
         --tls-cert --tls-key -V --version -h --help' -- "$word"))
 }

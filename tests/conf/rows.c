@@ -316,7 +316,20 @@ const struct conf_row conf_daemon_rows[] = {
                     "limit, upstream, timeouts, users, logins, explain, dns, resolver, "
                     "nameservers, workers, sessions, "
                     "handshakes, admin, admin_login, log_format, "
-                    "udp_filter, mark, user"},
+                    "udp_filter, mark, source, family, user"},
+    {"source = \"192.0.2.7\" family = prefer_ipv4\nupstream { hops = \"http://h\" source = "
+     "{\"::\"} "
+     "family = ipv6 }\nallow a { source = {\"%eth1\", \"192.0.2.8\", \"fd00::1\"} }",
+     NULL},
+    {"source = {\"192.0.2.7\",\n\"192.0.2.8\"}",
+     "x.conf:2: a second IPv4 address `192.0.2.8` in `source`; allowed: one"},
+    {"source = {\"%a\",\n\"%b\"}", "x.conf:2: a second interface `%b` in `source`; allowed: one"},
+    {"\nsource = \"gw.example\"", "x.conf:2: bad source `gw.example`; allowed: an IPv4 and an IPv6 "
+                                  "address of this machine, and %INTERFACE"},
+    {"source = {}", "x.conf:1: empty list `source`; allowed: one address or more, or no `source`"},
+    {"family = \"4\"",
+     "x.conf:1: unknown family `4`; allowed: prefer_ipv6, prefer_ipv4, ipv6, ipv4"},
+    {"deny a {\nfamily = ipv4 }", "x.conf:2: `family` in deny `a`; allowed: in allow rules only"},
 
     {"allow a { from = {\"10.0.0.0/8\"} to = \"*:443\" commands = {\"connect\", \"bind\"} "
      "users = {\"alice\"} }\ndeny all { }",

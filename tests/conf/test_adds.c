@@ -38,7 +38,13 @@ static const struct row {
     {'a', "to=", "nothing behind `to=`; allowed: VALUE[,VALUE...]"},
     {'a', "port=25",
      "unknown part `port` of a rule; allowed: from, to, commands, users, "
-     "upstream"},
+     "upstream, source, family"},
+    {'a', "to=* source=192.0.2.7,fd00::7,%eth1 family=ipv4", NULL},
+    {'a', "source=fe80::1",
+     "bad source `fe80::1`; allowed: an IPv4 and an IPv6 address of this "
+     "machine, and %INTERFACE"},
+    {'a', "source=%", "bad source `%`; allowed: %INTERFACE, 1 to 15 bytes"},
+    {'a', "family=any", "unknown family `any`; allowed: prefer_ipv6, prefer_ipv4, ipv6, ipv4"},
     {'a', "to=* upstream=u", NULL},
     {'a', "to=* upstream=u,v", "a second upstream `v` in a rule; allowed: one"},
     {'a', "commands=fly", "unknown command `fly`; allowed: connect, bind, associate"},
