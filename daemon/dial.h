@@ -37,6 +37,7 @@ struct dialer {
     const struct tls_contexts *contexts; /* of hops that speak https */
     uint32_t limit_ms;                   /* how long the owners of dials wait */
     const struct vd_conf_daemon *conf;   /* for egress_of */
+    bool paced;                          /* what it opens, unless told otherwise: net_is_paced */
     uint8_t *scratch;                    /* the worker's shared buffer */
     size_t scratch_len;
 };

@@ -130,6 +130,8 @@ static int attempt(struct dial *d, const struct sockaddr *addr, socklen_t len,
         close(fd);
         return VD_ERR_FAILED;
     }
+    if (d->by->paced && vd_ip_class(ip) == VD_CLASS_LOOPBACK)
+        net_be_unpaced(fd);
     *a = (struct dial_attempt){.io = {.fd = fd, .ready = attempt_ready}, .dial = d, .ip = *ip};
     int number = connect(fd, addr, len) == 0 || errno == EINPROGRESS ? 0 : errno;
     if (number == 0 && loop_watch(dial_loop(d), &a->io, dial_events) != 0)

@@ -35,7 +35,16 @@ static int be_told_targets(int fd, int family)
                               : setsockopt(fd, SOL_IP, IP_RECVORIGDSTADDR, &on, sizeof on);
 }
 
-/* Accepted sockets inherit TCP_NODELAY: one call less for each of them. */
+/* Where all clients are on this machine; those of who is caught are anywhere. */
+static void unpace_if_near(int fd, const struct listen_at *at)
+{
+    struct vd_ip ip = net_addr_ip(&at->addr);
+    bool caught = at->conf->kind == VD_LISTEN_REDIRECT || at->conf->kind == VD_LISTEN_TPROXY;
+    if (!caught && vd_ip_class(&ip) == VD_CLASS_LOOPBACK && net_is_paced(fd))
+        net_be_unpaced(fd);
+}
+
+/* Accepted sockets inherit what is set here: some calls less for each of them. */
 static int new_socket(const struct listen_at *at)
 {
     static const int on = 1, queue = FASTOPEN_QUEUE;
@@ -48,6 +57,7 @@ static int new_socket(const struct listen_at *at)
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, &queue, sizeof queue);
+    unpace_if_near(fd, at);
     return fd;
 }
 
@@ -177,6 +187,8 @@ static void take_over(struct listen_at *at, const struct listen_at *had, unsigne
         chmod(at->conf->unix_path, at->conf->unix_mode);
     for (unsigned slot = 0; slot < (had->shared ? 1 : slots); slot++)
         at->fds[slot] = had->fds[slot];
+    if (at->given)
+        unpace_if_near(at->fds[0], at);
 }
 
 static int open_rest(struct listen_at *at, unsigned workers)

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -76,6 +77,22 @@ int net_be_transparent(int fd, int family)
     static const int on = 1;
     return family == AF_INET6 ? setsockopt(fd, SOL_IPV6, IPV6_TRANSPARENT, &on, sizeof on)
                               : setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof on);
+}
+
+bool net_is_paced(int fd)
+{
+    char name[32] = ""; /* more than TCP_CA_NAME_MAX */
+    socklen_t len = sizeof name - 1;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) != 0)
+        return false;
+    return strcmp(name, "reno") != 0 && strcmp(name, "cubic") != 0;
+}
+
+/* Every kernel has reno, for everybody. */
+void net_be_unpaced(int fd)
+{
+    static const char name[] = "reno";
+    setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, sizeof name - 1);
 }
 
 int net_err(int number)

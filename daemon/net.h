@@ -33,6 +33,12 @@ void net_addr_local(struct net_addr *a, int fd);
  * (IP_TRANSPARENT). 0, or -1 with errno: EPERM without CAP_NET_ADMIN. */
 int net_be_transparent(int fd, int family);
 
+/* Whether a TCP socket's congestion control is one that may pace: neither reno nor cubic. */
+bool net_is_paced(int fd);
+/* For connections that stay on this machine, before they are made: nothing is gained by pacing
+ * them, and each segment would cost the kernel a timer. */
+void net_be_unpaced(int fd);
+
 /* Why a connection or a socket failed, as a reason of proto/err.h (positive). */
 int net_err(int number);
 /* The error kept in the socket, as an errno; 0 if there is none. */

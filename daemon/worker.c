@@ -232,6 +232,15 @@ static void stop_resolvers(struct worker *w)
     resolve_free(w->dialer.resolver);
 }
 
+static bool sockets_are_paced(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool paced = fd >= 0 && net_is_paced(fd);
+    if (fd >= 0)
+        close(fd);
+    return paced;
+}
+
 /* Helpers are forked before there is anything of a client's that it could inherit. */
 static int start(struct worker *w, const struct listen_set *set, int slot)
 {
@@ -250,6 +259,7 @@ static int start(struct worker *w, const struct listen_set *set, int slot)
                                 .contexts = w->contexts,
                                 .limit_ms = conf->connect_ms,
                                 .conf = conf,
+                                .paced = sockets_are_paced(),
                                 .scratch = w->pool.buffer,
                                 .scratch_len = RELAY_BUFFER};
     if (!w->access || !w->login || upstreams_start(&w->upstreams, conf, w->shared, &w->loop) != 0 ||

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Much through viaductd, and what may happen meanwhile: as much both ways at once, by SOCKS and HTTP,
-directly and over an upstream, with equal sums; a worker killed under load; a drain under load.
+directly and over an upstream, with equal sums; a worker killed under load; a drain under load; what
+paces it.
 
 VIADUCT_TEST_MIB says how much each way (128 MiB; the long run is 1024)."""
 
+import contextlib
 import hashlib
 import os
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -17,7 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from lib import daemon, hostile, netns, servers, tap, world
 from lib.daemon import HOME, Daemon
 from lib.visit import HTTP, SOCKS4A, SOCKS5, dial
-from lib.world import NEAR, ORIGIN, wait_until
+from lib.world import NEAR, ORIGIN, PYTHON, wait_until
 
 HERE = "127.0.0.1"
 MIB = int(os.environ.get("VIADUCT_TEST_MIB", "128"))
@@ -223,6 +226,60 @@ def killed(w):
     yield "a hop that is killed", killed_hop
 
 
+CONTROL = "/proc/sys/net/ipv4/tcp_congestion_control"
+
+
+def controls(pid):
+    """{(local, peer): congestion control} of the TCP connections of a process."""
+    with netns.inside(HOME):
+        text = subprocess.run(["ss", "-HtniOp"], capture_output=True, text=True, check=True).stdout
+    words = [line.split() for line in text.splitlines() if f"pid={pid}," in line and line.startswith("ESTAB")]
+    return {(line[3], line[4]): line[6] for line in words}
+
+
+def pacing(w):
+    """Where congestion control paces (bbr, if the kernel has it), it does not do so on loopback."""
+    usual = netns.read(HOME, CONTROL)
+    with contextlib.suppress(OSError):
+        netns.write(HOME, CONTROL, "bbr")
+    general = netns.read(HOME, CONTROL).strip()
+    near = general if general in ("reno", "cubic") else "reno"
+    far = hostile.Scripted("origin", ORIGIN, w.port(), echo)
+    here, here6 = (hostile.Scripted(HOME, at, w.port(), echo) for at in (HERE, "::1"))
+
+    def control(d, host, port, at=HERE, ns=HOME, number=0):
+        """(of the client's connection, of the target's)"""
+        with d.visit(SOCKS5, (host, port), at=(at, d.ports[number]), ns=ns) as visit:
+            tap.holds(visit.ok, "reply")
+            of = controls(d.workers()[0])
+            client = "[{}]:{}" if ":" in visit.local[0] else "{}:{}"
+            client = client.format(*visit.local[:2])
+            return [next(how for (_, peer), how in of.items() if (peer == client) == clients) for clients in (True, False)]
+
+    def ours():
+        d = Daemon(w, conf='allow all { }\n', listens=(f"{HERE}:0", "[::1]:0", f"{NEAR}:0"))
+        tap.same(control(d, HERE, here.port), [near, near], "loopback")
+        tap.same(control(d, "::1", here6.port, at="::1", number=1), [near, near], "loopback, IPv6")
+        tap.same(control(d, ORIGIN, far.port), [near, general], "a target elsewhere")
+        tap.same(control(d, ORIGIN, far.port, at=NEAR, ns="app", number=2), [general, general], "a client elsewhere")
+
+    def given():
+        d = Daemon(w, listens=1, words=(*GIVE_ONE, str(port := w.port())), conf=f'listen a {{ url = "{HERE}:{port}" }}\n')
+        tap.same(control(d, HERE, here.port), [near, near])
+
+    yield "no pacing on loopback", ours
+    yield "nor by a socket that was given", given
+    netns.write(HOME, CONTROL, usual)
+
+
+# A listening socket becomes descriptor 3 of what is started, as service managers do it.
+GIVE_ONE = (PYTHON, "-c", """import os, socket, sys
+sock = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+os.dup2(os.dup2(sock.fileno(), 50, False), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execvp(sys.argv[2], sys.argv[2:])""")
+
+
 def children(pid):
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
         return [int(word) for word in file.read().split()]
@@ -231,6 +288,7 @@ def children(pid):
 def cases(w):
     yield from volume(w)
     yield from killed(w)
+    yield from pacing(w)
 
 
 if __name__ == "__main__":
