@@ -18,9 +18,6 @@
 #include "daemon/dial_state.h"
 #include "proto/err.h"
 
-const uint32_t dial_events =
-    (uint32_t)EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | (uint32_t)EPOLLET;
-
 /* --- the end --- */
 
 void dial_stop(struct dial *d)

@@ -26,9 +26,6 @@ enum {
     DIAL_TIMERS = 2
 };
 
-/* What every session's epoll registration waits for. */
-extern const uint32_t dial_events;
-
 /* One per worker. */
 struct dialer {
     struct loop *loop;

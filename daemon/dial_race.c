@@ -134,7 +134,7 @@ static int attempt(struct dial *d, const struct sockaddr *addr, socklen_t len,
         net_be_unpaced(fd);
     *a = (struct dial_attempt){.io = {.fd = fd, .ready = attempt_ready}, .dial = d, .ip = *ip};
     int number = connect(fd, addr, len) == 0 || errno == EINPROGRESS ? 0 : errno;
-    if (number == 0 && loop_watch(dial_loop(d), &a->io, dial_events) != 0)
+    if (number == 0 && loop_watch(dial_loop(d), &a->io, loop_everything) != 0)
         number = errno;
     if (number != 0) {
         close(fd);

@@ -9,6 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
+const uint32_t loop_everything =
+    (uint32_t)EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | (uint32_t)EPOLLET;
+
 enum { BATCH = 256 };
 
 static int64_t clock_ms(void)

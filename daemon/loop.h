@@ -58,6 +58,9 @@ int loop_init(struct loop *loop);
 void loop_run(struct loop *loop);
 void loop_free(struct loop *loop);
 
+/* What can happen to a stream, told once: edge-triggered. */
+extern const uint32_t loop_everything;
+
 /* io->fd and io->ready are set. 0, or -1 with errno: then nothing is watched. */
 int loop_watch(struct loop *loop, struct loop_io *io, uint32_t events);
 /* 0, or -1 with errno. */

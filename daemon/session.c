@@ -531,7 +531,7 @@ void session_new(struct listener *from, int fd, const struct net_addr *client)
     }
     limit_shake(s);
     loop_timer_in(&w->loop, &s->timer, w->conf->handshake_ms);
-    if (loop_watch(&w->loop, &s->relay.leg[RELAY_CLIENT].io, dial_events) != 0)
+    if (loop_watch(&w->loop, &s->relay.leg[RELAY_CLIENT].io, loop_everything) != 0)
         session_end(s, "failed");
     else if (fixed_is(s) && !from->conf->proxy_line)
         fixed_start(s);

@@ -84,7 +84,7 @@ static void welcome(struct session *s, int fd, const struct net_addr *peer)
     bind_stop(s);
     s->peer = *peer;
     leg->io.fd = fd;
-    if (loop_watch(session_loop(s), &leg->io, dial_events) != 0) {
+    if (loop_watch(session_loop(s), &leg->io, loop_everything) != 0) {
         session_end(s, "failed");
         return;
     }

@@ -31,7 +31,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "daemon/dial.h"
 #include "daemon/net.h"
 #include "proto/err.h"
 
@@ -496,8 +495,8 @@ static int set_between(struct tls *t, struct loop_io *io)
     loop_hand_over(loop_of(t), io, &t->net);
     io->fd = pair[0];
     t->near.fd = pair[1];
-    if (loop_watch(loop_of(t), io, dial_events) == 0 &&
-        loop_watch(loop_of(t), &t->near, dial_events) == 0)
+    if (loop_watch(loop_of(t), io, loop_everything) == 0 &&
+        loop_watch(loop_of(t), &t->near, loop_everything) == 0)
         return 0;
     int number = errno;
     loop_close(loop_of(t), io);

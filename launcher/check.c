@@ -95,15 +95,17 @@ static bool resolve_all(struct check *c)
 
 static enum check_kind kind_of(unsigned stage)
 {
-    return stage == VD_STAGE_METHOD  ? CHECK_METHOD
-           : stage == VD_STAGE_LOGIN ? CHECK_LOGIN
-                                     : CHECK_REQUEST;
+    return stage == TALK_TLS          ? CHECK_TLS
+           : stage == VD_STAGE_METHOD ? CHECK_METHOD
+           : stage == VD_STAGE_LOGIN  ? CHECK_LOGIN
+                                      : CHECK_REQUEST;
 }
 
 /* From the marks of the talk, and what it waited for when it was over. */
 static void take_steps(struct check *c, bool failed)
 {
     const struct talk *t = &c->talk;
+    unsigned stage = t->tls_is_due ? (unsigned)TALK_TLS : t->chain.shake.stage;
     int64_t from = t->up_ns;
     unsigned at = t->chain.cause ? t->chain.at - 1u : t->chain.at;
 
@@ -119,7 +121,7 @@ static void take_steps(struct check *c, bool failed)
         from = m->ns;
     }
     if (t->up && (failed || t->chain.shake.stage != VD_STAGE_DONE))
-        add_step(c, (struct check_step){(uint8_t)at, (uint8_t)kind_of(t->chain.shake.stage), failed,
+        add_step(c, (struct check_step){(uint8_t)at, (uint8_t)kind_of(stage), failed,
                                         t->chain.shake.code, since(c, from), since(c, t->over_ns)});
 }
 
@@ -187,6 +189,17 @@ static void go_the_way(struct check *c)
     }
 }
 
+/* By which family a name was reached the hop's own address tells, where it gives one. */
+static void know_by_bound(const struct check *c, uint8_t *answers)
+{
+    const struct vd_ip *bound = &c->talk.chain.shake.bound_ip;
+    static const uint8_t none[16];
+
+    if (c->hops[c->count - 1].scheme > VD_SOCKS5H || !memcmp(bound->bytes, none, sizeof none))
+        return;
+    answers[bound->family == VD_IPV6 ? CHECK_NAMES6 : CHECK_NAMES4] = CHECK_YES;
+}
+
 /* That the target was reached shows something, too. */
 static void know_by_target(struct check *c)
 {
@@ -194,10 +207,12 @@ static void know_by_target(struct check *c)
 
     if (!c->has_target)
         return;
-    if (vd_endpoint_is_name(&c->target))
+    if (vd_endpoint_is_name(&c->target)) {
         answers[CHECK_NAMES] = CHECK_YES;
-    else
+        know_by_bound(c, answers);
+    } else {
         answers[c->target.ip.family == VD_IPV6 ? CHECK_IPV6 : CHECK_IPV4] = CHECK_YES;
+    }
 }
 
 static void check_way(struct check *c)

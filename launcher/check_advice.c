@@ -167,9 +167,13 @@ static const char *odd_advice(int err)
     case VD_ERR_BUSY:
         return "it is at one of its limits: try later";
     case VD_ERR_UNSUPPORTED:
-        return "the check speaks no TLS, and dials a unix socket for hop 1 only: see what the "
-               "command "
-               "itself says with -vv";
+        return "a unix socket is on this machine, where no hop leads to: it can be hop 1 alone";
+    case VD_ERR_TLS:
+        return "no proxy in TLS answers there, or it wants other versions or a certificate of "
+               "yours: check scheme and port";
+    case VD_ERR_CERTIFICATE:
+        return "who answers may be another: check the host's name in the URL; for an authority of "
+               "your own add ?ca=FILE";
     case VD_ERR_NAME_FORM:
         return "check the name, the user and the password: their protocol cannot carry them";
     default:
@@ -180,7 +184,7 @@ static const char *odd_advice(int err)
 static bool may_be_another(int err)
 {
     return err == VD_ERR_PROTOCOL || err == VD_ERR_CLOSED || err == VD_ERR_RESET ||
-           err == VD_ERR_SILENT || err == VD_ERR_FAILED;
+           err == VD_ERR_SILENT || err == VD_ERR_FAILED || err == VD_ERR_TLS;
 }
 
 static const char *portal_advice(const struct talk *t)
@@ -228,6 +232,10 @@ void check_advise(struct check *c, int r)
         vd_out_text(&out, ": ");
         vd_out_text(&out, strerror(t->number));
     }
+    if (t->tls_is_due && *t->tls_said) {
+        vd_out_text(&out, ": ");
+        vd_out_shown(&out, t->tls_said, strlen(t->tls_said));
+    }
     vd_out_string(&out);
     words = advice_for(c, err);
     if (t->up && may_be_another(err) && !t->chain.cause && !looks(t) && !portal_advice(t))
@@ -240,9 +248,18 @@ void check_advise(struct check *c, int r)
 
 /* --- worth knowing --------------------------------------------------------------------------- */
 
+/* The number of the last hop before this one that is reached by TLS; 0: there is none. */
+static unsigned tls_before(const struct check *c, unsigned at)
+{
+    while (at > 0 && c->hops[at - 1].scheme != VD_HTTPS)
+        at--;
+    return at > 0 ? c->first + at : 0;
+}
+
 static void warn_of_login(struct check *c, unsigned at)
 {
     const struct vd_hop *hop = &c->hops[at];
+    unsigned secured = tls_before(c, at);
     bool here = c->hops[0].unix_len > 0 || (c->hops[0].addr_count > 0 &&
                                             vd_ip_class(&c->hops[0].addrs[0]) == VD_CLASS_LOOPBACK);
 
@@ -255,6 +272,12 @@ static void warn_of_login(struct check *c, unsigned at)
             to, sizeof c->warnings[0],
             "the login of hop %u crosses the link to it in clear: who is on that link can read it",
             c->first + 1);
+    else if (secured > 0)
+        snprintf(
+            to, sizeof c->warnings[0],
+            "the login of hop %u crosses the links behind hop %u in clear: hop %u can read it, "
+            "and who is between",
+            c->first + at + 1, secured, c->first + at);
     else
         snprintf(to, sizeof c->warnings[0],
                  "the login of hop %u crosses %s in clear: hop %u can read it, and who is between",

@@ -26,12 +26,14 @@ static void put_member(const char *name, const char *text)
 
 static void put_step(const struct check_step *step)
 {
-    static const char *const kinds[] = {"name", "connect", "method", "login", "request"};
+    static const char *const kinds[] = {"name", "connect", "tls", "method", "login", "request"};
 
     printf("{\"step\":\"%s\",\"ok\":%s,\"from_ms\":%.3f,\"ms\":%.3f", kinds[step->kind],
            step->failed ? "false" : "true", (double)step->from_ns / 1e6,
            (double)(step->to_ns - step->from_ns) / 1e6);
-    if (step->code)
+    if (step->kind == CHECK_TLS && !step->failed)
+        put_member("version", step->code == 13 ? "TLSv1.3" : "TLSv1.2");
+    else if (step->code)
         printf(",\"code\":%u", step->code);
     fputs("}", stdout);
 }
@@ -52,8 +54,13 @@ static void put_steps(const struct check *c, unsigned at)
 
 static void put_answers(const uint8_t answers[CHECK_ABILITIES])
 {
-    static const char *const keys[] = {"names", "ipv4",       "ipv6",     "udp",
-                                       "bind",  "one_flight", "fast_open"};
+    static const char *const keys[] = {
+        [CHECK_NAMES] = "names",         [CHECK_IPV4] = "ipv4",
+        [CHECK_IPV6] = "ipv6",           [CHECK_UDP] = "udp",
+        [CHECK_BIND] = "bind",           [CHECK_FLIGHT] = "one_flight",
+        [CHECK_FAST_OPEN] = "fast_open", [CHECK_NAMES4] = "names_ipv4",
+        [CHECK_NAMES6] = "names_ipv6",
+    };
     static const char *const words[] = {NULL, "yes", "no", "unclear"};
 
     for (int i = 0; i < CHECK_ABILITIES; i++)

@@ -94,7 +94,7 @@ void check_progress(const struct check *c, const char *what)
 
 static const char *colour_of(const struct check_step *step)
 {
-    static const char *const colours[] = {CYAN, BLUE, GREEN, YELLOW, GREEN};
+    static const char *const colours[] = {CYAN, BLUE, CYAN, GREEN, YELLOW, GREEN};
 
     return step->failed ? RED : colours[step->kind];
 }
@@ -130,7 +130,7 @@ static void put_bar(const struct look *look, const struct check_step *step, int6
 
 void check_step_label(const struct check *c, const struct check_step *step, char *label, size_t cap)
 {
-    static const char *const labels[] = {"name", "connect", "method", "login"};
+    static const char *const labels[] = {"name", "connect", "TLS", "method", "login"};
     struct vd_out out = vd_out_over(label, cap);
 
     if (step->kind < CHECK_REQUEST) {
@@ -150,6 +150,8 @@ static const char *note_of(const struct check *c, const struct check_step *step)
 {
     if (step->failed)
         return "fails";
+    if (step->kind == CHECK_TLS)
+        return step->code == 13 ? "TLS 1.3" : "TLS 1.2";
     if (step->kind == CHECK_METHOD)
         return step->code == 2 ? "with login" : "no login";
     if (step->kind == CHECK_REQUEST && !c->has_target && step->hop + 1u == c->count)
@@ -219,28 +221,40 @@ const char *check_ability_name(enum check_ability ability)
     return names[ability];
 }
 
-static void put_answer(const struct look *look, enum check_answer answer, int width)
+static const char *const words[] = {"-", "yes", "no", "?"};
+
+/* Names, and which addresses they may lead to, as far as that is known. */
+static const char *word_of(const uint8_t answers[CHECK_ABILITIES], int ability)
 {
-    static const char *const words[] = {"-", "yes", "no", "?"};
+    bool by4 = answers[CHECK_NAMES4] == CHECK_YES, by6 = answers[CHECK_NAMES6] == CHECK_YES;
+
+    if (ability != CHECK_NAMES || answers[CHECK_NAMES] != CHECK_YES || (!by4 && !by6))
+        return words[answers[ability]];
+    return by4 && by6 ? "v4 v6" : by4 ? "v4" : "v6";
+}
+
+static void put_answer(const struct look *look, const uint8_t answers[CHECK_ABILITIES], int ability,
+                       int width)
+{
     static const char *const colours[] = {DIM, GREEN, YELLOW, YELLOW};
 
-    printf("%s%-*s%s", paint(look, colours[answer]), width, words[answer], paint(look, PLAIN));
+    printf("%s%-*s%s", paint(look, colours[answers[ability]]), width, word_of(answers, ability),
+           paint(look, PLAIN));
 }
 
 static void put_abilities(const struct look *look, const struct check *c)
 {
     printf("\n  %scan  ", paint(look, DIM));
-    for (int i = 0; i < CHECK_ABILITIES; i++)
+    for (int i = 0; i < CHECK_SHOWN; i++)
         printf("  %s", check_ability_name((enum check_ability)i));
     printf("%s\n", paint(look, PLAIN));
     for (unsigned at = 0; at < c->count; at++) {
         printf("  hop %-1u", c->first + at + 1);
-        for (int i = 0; i < CHECK_ABILITIES; i++) {
+        for (int i = 0; i < CHECK_SHOWN; i++) {
             int width = (int)strlen(check_ability_name((enum check_ability)i));
 
             fputs("  ", stdout);
-            put_answer(look, (enum check_answer)c->answers[at][i],
-                       i + 1 < CHECK_ABILITIES ? width : 0);
+            put_answer(look, c->answers[at], i, i + 1 < CHECK_SHOWN ? width : 0);
         }
         fputs("\n", stdout);
     }

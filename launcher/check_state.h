@@ -10,6 +10,7 @@
 enum check_kind {
     CHECK_RESOLVE, /* the name of a hop, or of the target where no hop takes names */
     CHECK_DIAL,
+    CHECK_TLS,
     CHECK_METHOD,
     CHECK_LOGIN,
     CHECK_REQUEST
@@ -32,6 +33,9 @@ enum check_ability {
     CHECK_BIND,
     CHECK_FLIGHT,
     CHECK_FAST_OPEN,
+    CHECK_SHOWN,                /* the last two are shown with the names */
+    CHECK_NAMES4 = CHECK_SHOWN, /* names that lead to IPv4 addresses */
+    CHECK_NAMES6,
     CHECK_ABILITIES
 };
 enum check_answer { CHECK_UNTRIED, CHECK_YES, CHECK_NO, CHECK_UNCLEAR };

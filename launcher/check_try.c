@@ -30,7 +30,7 @@ struct question {
 
 struct vd_path check_path(const struct check *c, unsigned count)
 {
-    struct vd_path path = {.hops = c->hops, .count = (uint8_t)count};
+    struct vd_path path = {.hops = c->hops, .count = (uint8_t)count, .tls = true};
 
     for (unsigned i = 0; i < count; i++)
         path.order[i] = (uint16_t)i;
@@ -101,16 +101,21 @@ static enum check_answer granted(const struct talk *t, int r)
 }
 
 /* Whether it takes this kind of address: any other reason to refuse it is as good as a yes. */
-static enum check_answer understood(const struct talk *t, int r)
+static enum check_answer understood_by(const struct talk *t, int r, uint8_t family)
 {
     if (r == -VD_ERR_ADDRESS_TYPE)
         return CHECK_NO;
-    if (r == -VD_ERR_NET && t->target.ip.family == VD_IPV6)
+    if (r == -VD_ERR_NET && family == VD_IPV6)
         return CHECK_UNCLEAR; /* no way for IPv6, or none to this address */
     if (r == -VD_ERR_SILENT && t->chain.at + 1u == t->chain.path.count &&
         t->chain.shake.stage == VD_STAGE_REPLY)
         return CHECK_YES; /* it tries */
     return talk_was_answered(t, r) ? CHECK_YES : CHECK_UNCLEAR;
+}
+
+static enum check_answer understood(const struct talk *t, int r)
+{
+    return understood_by(t, r, t->target.ip.family);
 }
 
 static enum check_answer ask_names(struct question *q)
@@ -123,11 +128,68 @@ static enum check_answer ask_names(struct question *q)
     return understood(&q->talk, talk(&q->talk));
 }
 
+/* The unspecified address or, for a hop to which that is none (dante), its own. */
+static struct vd_ip address_of(uint8_t family, bool own)
+{
+    struct vd_ip ip = {.family = family};
+
+    if (own && family == VD_IPV6)
+        ip.bytes[15] = 1;
+    if (own && family == VD_IPV4) {
+        ip.bytes[0] = 127;
+        ip.bytes[3] = 1;
+    }
+    return ip;
+}
+
+static void begin_anew(struct question *q)
+{
+    const struct vd_hop *hops = q->talk.path.hops;
+
+    memset(&q->talk, 0, sizeof q->talk);
+    begin(q);
+    q->talk.path.hops = hops;
+    q->talk.target.port = CLOSED_PORT;
+}
+
+static enum check_answer ask_name(struct question *q, uint8_t family, bool own, int code_of_none)
+{
+    struct vd_ip ip = address_of(family, own);
+    char digits[64];
+    struct vd_out out = vd_out_over(digits, sizeof digits);
+    int r;
+
+    vd_ip_print(&out, &ip);
+    begin_anew(q);
+    memcpy(q->talk.target.name, digits, out.len);
+    q->talk.target.name_len = (uint8_t)out.len;
+    r = talk(&q->talk);
+    if (q->talk.chain.shake.code == code_of_none)
+        return CHECK_UNCLEAR;
+    return understood_by(&q->talk, r, family);
+}
+
+/* As a name, an address in digits is resolved to itself, and nobody is asked: a hop that goes on by
+ * this family answers otherwise than for a name that does not exist. It is no name to our own
+ * reader of targets, which is not asked. */
+static enum check_answer ask_names_by(struct question *q, uint8_t family)
+{
+    int code = ask_names(q) == CHECK_YES ? q->talk.chain.shake.code : 0;
+    enum check_answer answer = code ? ask_name(q, family, false, code) : CHECK_UNCLEAR;
+
+    return answer == CHECK_NO ? ask_name(q, family, true, code) : answer;
+}
+
 static enum check_answer ask_address(struct question *q, uint8_t family)
 {
-    q->talk.target.ip.family = family;
-    q->talk.target.port = CLOSED_PORT;
-    return understood(&q->talk, talk(&q->talk));
+    enum check_answer answer = CHECK_NO;
+
+    for (int own = 0; own < 2 && answer == CHECK_NO; own++) {
+        begin_anew(q);
+        q->talk.target.ip = address_of(family, own);
+        answer = understood(&q->talk, talk(&q->talk));
+    }
+    return answer;
 }
 
 static enum check_answer ask_command(struct question *q, enum vd_command command)
@@ -193,6 +255,10 @@ static enum check_answer ask(struct question *q)
         return ask_flight(q);
     case CHECK_FAST_OPEN:
         return ask_fast_open(q);
+    case CHECK_NAMES4:
+        return ask_names_by(q, VD_IPV4);
+    case CHECK_NAMES6:
+        return ask_names_by(q, VD_IPV6);
     case CHECK_ABILITIES:
         break;
     }
@@ -229,6 +295,9 @@ static bool applies(const struct check *c, unsigned at, enum check_ability abili
         return last && is_socks(hop);
     case CHECK_FAST_OPEN:
         return at == 0 && hop->unix_len == 0;
+    case CHECK_NAMES4:
+    case CHECK_NAMES6:
+        return last && is_socks(hop); /* HTTP has no other form for an address */
     case CHECK_ABILITIES:
         break;
     }
@@ -305,7 +374,7 @@ enum vd_scheme check_other_scheme(struct check *c, unsigned at)
     check_progress(c, "trying what else answers there");
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         bool same = others[i] == VD_HTTP
-                        ? hop->scheme >= VD_HTTP
+                        ? hop->scheme == VD_HTTP
                         : (others[i] == VD_SOCKS5H ? is_socks5(hop) : hop->scheme <= VD_SOCKS4A);
 
         if (!same && talk_now_ns() < c->end_ns && answers_as(c, at, others[i]))

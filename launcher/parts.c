@@ -72,6 +72,11 @@ void parts_supervisor(char path[PATH_MAX])
     look(path, "launcher", "viaduct-supervise");
 }
 
+void parts_tls(char path[PATH_MAX])
+{
+    look(path, "daemon", "viaduct-tls");
+}
+
 void parts_whole(char path[PATH_MAX])
 {
     look(path, "launcher", "viaduct-full");

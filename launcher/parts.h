@@ -14,6 +14,8 @@
 void parts_library(char path[PATH_MAX]);
 void parts_resolver(char path[PATH_MAX]);
 void parts_supervisor(char path[PATH_MAX]);
+/* The program that puts TLS on a connection. */
+void parts_tls(char path[PATH_MAX]);
 void parts_whole(char path[PATH_MAX]);
 
 /* Whether that file is this launcher, by whichever of its programs. */

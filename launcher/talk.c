@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "client/addr.h"
+#include "launcher/talk_tls.h"
 #include "proto/err.h"
 
 #define SECOND_NS INT64_C(1000000000)
@@ -169,7 +170,7 @@ static void said(struct talk *t, size_t n)
 
     vd_chain_sent(&t->chain, n);
     if (trace_is_on())
-        trace_said(&t->trace, &t->chain, t->fd, before);
+        trace_said(&t->trace, &t->chain, t->line, before);
 }
 
 static int say(struct talk *t)
@@ -247,10 +248,31 @@ static int hear(struct talk *t)
         return lose(t, n == 0 ? VD_LOSS_EOF : VD_LOSS_RESET);
     r = feed(t, buf, (size_t)n, &used);
     if (trace_is_on())
-        trace_heard(&t->trace, &t->chain, t->fd, buf, used);
+        trace_heard(&t->trace, &t->chain, t->line, buf, used);
     if (peeks && used > 0)
         recv(t->fd, buf, used, 0);
     return r;
+}
+
+/* As far as it goes, the stream is the next hop's to speak TLS on. */
+static int secure(struct talk *t)
+{
+    struct talk_mark done = {t->chain.at, TALK_TLS, 0, 0};
+    int r;
+
+    t->tls_is_due = true;
+    r = talk_tls(t, earlier(t->end_ns, stage_end_ns(t)));
+    if (r == -VD_ERR_CLOSED || r == -VD_ERR_RESET || r == -VD_ERR_SILENT)
+        r = lose(t, r == -VD_ERR_CLOSED  ? VD_LOSS_EOF
+                    : r == -VD_ERR_RESET ? VD_LOSS_RESET
+                                         : VD_LOSS_SILENT);
+    if (r != VD_MORE)
+        return r;
+    t->tls_is_due = false;
+    vd_chain_has_tls(&t->chain);
+    done.code = strcmp(t->tls_said, "TLSv1.3") ? 12 : 13;
+    mark(t, done);
+    return VD_MORE;
 }
 
 static int converse(struct talk *t)
@@ -258,7 +280,10 @@ static int converse(struct talk *t)
     int r = VD_MORE;
 
     while (r == VD_MORE) {
-        r = say(t);
+        if (vd_chain_awaits_tls(&t->chain))
+            r = secure(t);
+        if (r == VD_MORE)
+            r = say(t);
         if (r == VD_MORE)
             r = hear(t);
     }
@@ -280,7 +305,7 @@ static void see_fast_open(struct talk *t)
     struct tcp_info info = {0};
     socklen_t len = sizeof info;
 
-    if (getsockopt(t->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0)
+    if (getsockopt(t->line, IPPROTO_TCP, TCP_INFO, &info, &len) == 0)
         t->syn_carried = info.tcpi_options & TCPI_OPT_SYN_DATA;
 }
 
@@ -295,7 +320,7 @@ static void trace_result(struct talk *t, int r)
         vd_out_text(&out, "no answer to a flight");
     if (r != VD_DONE)
         vd_out_string(&out);
-    trace_end(&t->trace, &t->chain, t->fd, r != VD_DONE, text);
+    trace_end(&t->trace, &t->chain, t->line, r != VD_DONE, text);
 }
 
 static int talk_on(struct talk *t)
@@ -304,10 +329,11 @@ static int talk_on(struct talk *t)
 
     if (!dial(t))
         return -VD_ERR_UNREACHABLE;
+    t->line = t->fd;
     t->up = true;
     t->turn_ns = t->up_ns = talk_now_ns();
     if (trace_is_on())
-        trace_up(&t->trace, &t->chain, t->fd);
+        trace_up(&t->trace, &t->chain, t->line);
     if (t->progress)
         t->progress(t->whom, t);
     r = converse(t);
@@ -323,7 +349,7 @@ int talk(struct talk *t)
     struct vd_path path = t->path;
     int r;
 
-    t->fd = -1;
+    t->fd = t->line = -1;
     path.flights = t->in_flight ? (uint16_t)(1u << (path.count - 1u)) : 0;
     r = vd_chain_start(&t->chain, &path, t->command, &t->target);
     if (r < 0)
@@ -337,7 +363,8 @@ int talk(struct talk *t)
         trace_result(t, r);
     if (t->fd >= 0)
         close(t->fd);
-    t->fd = -1;
+    talk_tls_end(t);
+    t->fd = t->line = -1;
     return r;
 }
 

@@ -2,7 +2,8 @@
  * talk: a conversation with the hops of a way on a connection of the launcher's own, from the dial
  * to the last answer, in the caller's thread; for the probe and for --check.
  *
- * Every wait ends. The bytes are proto/chain.h's business; this is its fourth driver.
+ * Every wait ends. Hops of the scheme https are passed where path.tls says so. The bytes are
+ * proto/chain.h's business; this is its fourth driver.
  */
 #ifndef LAUNCHER_TALK_H
 #define LAUNCHER_TALK_H
@@ -15,11 +16,21 @@
 
 enum { TALK_MARKS = 3 * VD_HOPS_MAX, TALK_HEARD = 1024 };
 
+/* A mark that is of no stage: TLS stands. */
+enum { TALK_TLS = 0xff };
+
 /* The answer to this stage was whole at that time. */
 struct talk_mark {
     uint8_t at, stage;
     uint16_t code; /* what it said */
     int64_t ns;
+};
+
+/* TLS for one hop (talk_tls.h). */
+struct talk_secure {
+    int asks;  /* its end ends it */
+    int below; /* the stream without it */
+    int pid;
 };
 
 struct talk {
@@ -49,8 +60,13 @@ struct talk {
     unsigned mark_count;
     uint8_t heard[TALK_HEARD]; /* the beginning of what came for the answer heard last */
     uint16_t heard_len;
+    bool tls_is_due;    /* over while TLS was made, for the hop at chain.at */
+    char tls_said[512]; /* TLS's version, or what is wrong with it */
 
     /* its own */
+    int line; /* the connection itself, below all TLS; for its addresses */
+    struct talk_secure secure[VD_HOPS_MAX];
+    unsigned secure_count;
     bool another; /* what comes belongs to another answer */
     int64_t turn_ns;
     uint8_t turn; /* whose turn it has been since turn_ns */

@@ -16,9 +16,10 @@ import sys
 import tap
 
 BINARIES = ('launcher/viaduct', 'launcher/viaduct-full', 'launcher/viaduct-resolve',
-            'launcher/viaduct-supervise', 'daemon/viaductd', 'preload/libviaduct.so')
+            'launcher/viaduct-supervise', 'daemon/viaductd',
+            'daemon/viaduct-tls', 'preload/libviaduct.so')
 LAZY = 'preload/libviaduct.so'
-FORTIFIED = ('daemon/viaductd', 'launcher/viaduct-resolve')  # whose libc is loaded, so that it shows
+FORTIFIED = ('daemon/viaductd', 'daemon/viaduct-tls', 'launcher/viaduct-resolve')  # whose libc is loaded, so that it shows
 MARKS = re.compile(r'x86 feature: .*\bIBT\b.*\bSHSTK\b|AArch64 feature: .*\bBTI\b')
 
 

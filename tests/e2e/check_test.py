@@ -16,6 +16,7 @@ from lib.delay import Delayed
 from lib.hostile import Scripted
 from lib.screen import Screen, draw
 from lib.servers import PASSWORD, USER, chain
+from lib.tls import Authority
 from lib.world import FAR, NEAR, ORIGIN
 
 NAME = "v4.origin.test"
@@ -26,21 +27,21 @@ YES, NO = "yes", "no"
 # hop, scheme: what it can do, as far as it is certain; "-" is what it is not asked.
 # fmt: off
 ABILITIES = [
-    ("ours", "socks5h", {"names": YES, "ipv4": YES, "ipv6": YES, "udp": YES, "bind": YES, "one_flight": YES}),
-    ("ours", "http", {"names": YES, "ipv4": YES, "ipv6": YES, "udp": "-", "bind": "-", "one_flight": "-"}),
+    ("ours", "socks5h", {"names": YES, "names_ipv4": YES, "names_ipv6": YES, "ipv4": YES, "ipv6": YES, "udp": YES, "bind": YES, "one_flight": YES}),
+    ("ours", "http", {"names": YES, "names_ipv4": "-", "ipv4": YES, "ipv6": YES, "udp": "-", "bind": "-", "one_flight": "-"}),
     ("ours", "socks4a", {"names": YES, "ipv4": YES, "ipv6": "-", "udp": "-", "bind": YES}),
     ("ours", "socks4", {"names": YES, "ipv4": YES, "bind": YES}),
     ("ours with login", "socks5h", {"names": YES, "udp": YES, "one_flight": YES}),
     ("ours with login", "http", {"names": YES}),
-    ("microsocks", "socks5h", {"names": YES, "ipv4": YES, "udp": NO, "bind": NO, "one_flight": NO}),
+    ("microsocks", "socks5h", {"names": YES, "names_ipv4": YES, "names_ipv6": YES, "ipv4": YES, "udp": NO, "bind": NO, "one_flight": NO}),
     ("microsocks with login", "socks5h", {"names": YES, "udp": NO, "bind": NO, "one_flight": NO}),
-    ("dante", "socks5h", {"names": YES, "udp": YES, "one_flight": YES}),
+    ("dante", "socks5h", {"names": YES, "names_ipv4": YES, "names_ipv6": YES, "ipv6": YES, "udp": YES, "one_flight": YES}),
     ("dante with login", "socks5", {"names": YES, "udp": YES, "one_flight": YES}),
     ("dante", "socks4", {"ipv4": YES}),
     ("tinyproxy", "http", {"names": YES, "udp": "-", "bind": "-", "one_flight": "-"}),
     ("tinyproxy with login", "http", {"names": YES}),
     ("squid with login", "http", {"names": YES, "ipv4": YES}),
-    ("ssh -D", "socks5h", {"names": "unclear", "bind": NO, "udp": NO, "one_flight": YES}),
+    ("ssh -D", "socks5h", {"names": "unclear", "names_ipv6": "unclear", "bind": NO, "udp": NO, "one_flight": YES}),
     ("ssh -D", "socks4a", {"names": "unclear", "bind": NO}),
 ]
 # fmt: on
@@ -48,6 +49,7 @@ ABILITIES = [
 
 def cases(w):
     nginx = servers.Nginx(w)
+    authority = Authority(w)
     sshd = servers.Sshd(w)
     hops = {
         "ours": servers.viaductd(w),
@@ -116,6 +118,25 @@ def cases(w):
         tap.same(len(told["ways"][0]["warnings"]), 3, "logins in clear")
         tap.same(told["target"], TARGET)
 
+    def families():
+        """By which family a name was reached shows in the answer; a hop without IPv6 does not get a yes."""
+        for name, key in (("v4.origin.test:80", "names_ipv4"), ("v6.origin.test:80", "names_ipv6")):
+            told = check(chain(hops["dante"].url(first=True)), name)["ways"][0]["hops"][0]
+            tap.same(told[key], YES)
+
+        def script(peer):
+            peer.socks5_greeting(0)
+            _, host, _ = peer.socks5_request()
+            peer.say(hostile.socks5_reply({"0.0.0.0": 5, "::": 8, "::1": 8}.get(host, 4)))
+            peer.wait_for_end()
+
+        with Scripted("proxy", NEAR, w.port(), script) as hop:
+            told = check(chain(hop.url("socks5h")))["ways"][0]["hops"][0]
+            got = run(chain(hop.url("socks5h"))).out.decode()
+        tap.same({key: told[key] for key in ("names", "names_ipv4", "names_ipv6", "ipv4", "ipv6")},
+                 {"names": YES, "names_ipv4": YES, "names_ipv6": NO, "ipv4": YES, "ipv6": NO})
+        tap.holds(re.search(r"hop 1  v4     yes   no ", got), got)
+
     def no_effect():
         """Without a target nothing but what cannot exist is asked for, and nobody else is spoken to."""
         asked = []
@@ -181,8 +202,68 @@ def cases(w):
         d.stop()
         fails(chain(f"socks5h://unix:{w.dir}/nobody"), [], 1, "No such file", "check the path of the socket")
 
+    def secure(*names, kind="sign", **more):
+        """A viaductd with a certificate for these names, behind TLS and in the clear: (https port, daemon)."""
+        cert, key = getattr(authority, kind)(*names, **more)
+        return Daemon(w, "-u", f"{USER}:{PASSWORD}", "--allow", "to=*,0.0.0.0/0,::/0", ns="proxy", listens=2,
+                      conf=f'listen s {{ url = "https://0.0.0.0:0" cert = "{cert}" key = "{key}" }}\n'
+                           'listen p { url = "mixed://0.0.0.0:0" }\n')
+
+    def https(d, host=NEAR, more=None, login=f"{USER}:{PASSWORD}@"):
+        return f"https://{login}{host}:{d.ports[0]}{more or '?ca=' + authority.path}"
+
     def tls():
-        fails(chain(f"https://{NEAR}:1"), [], 1, "not served", "speaks no TLS")
+        d = secure(NEAR, FAR)
+        told = check(chain(https(d)), TARGET)
+        tap.same(steps(told), ["connect", "tls", "request"])
+        way = told["ways"][0]
+        tap.same((way["hops"][0]["steps"][1]["version"], way["warnings"]), ("TLSv1.3", []), "no login in clear")
+        tap.same((way["hops"][0]["names"], way["hops"][0]["ipv4"], way["hops"][0]["ipv6"]), (YES, YES, YES))
+        told = check(chain(https(d)))
+        tap.same(steps(told), ["connect", "tls", "request"])
+        told = check(chain(hops["ours"].url(first=True), https(d, FAR), https(d, FAR), hops["dante"].url()), TARGET)
+        tap.same([steps(told, i) for i in (1, 2, 3, 4)],
+                 [["connect", "method", "request"], ["tls", "request"], ["tls", "request"], ["method", "request"]])
+        tap.same((told["ways"][0]["hops"][3]["udp"], told["ways"][0]["warnings"]), ("yes", []), "the last hop is asked")
+        path = f"{w.dir}/tls.pcapng"
+        run(chain(https(d)), TARGET, more=[f"--trace={path}"])
+        with open(path, "rb") as file:
+            data = file.read()
+        no_secret(data)
+        tap.holds(b"CONNECT " + TARGET.encode() in data, "what is inside TLS is in the trace")
+        d.stop()
+        world.wait_until(lambda: b"viaduct-tls" not in w.run("app", ["ps", "-eo", "comm"]).out, "no helper is left")
+
+    def tls_warns():
+        d = secure(NEAR, FAR)
+        told = check(chain(https(d), hops["ours with login"].url()), TARGET)
+        tap.same(len(told["ways"][0]["warnings"]), 1)
+        tap.holds(re.search("login of hop 2 crosses the links behind hop 1 in clear", told["ways"][0]["warnings"][0]), told)
+        d.stop()
+
+    def tls_fails():
+        good, expired, other = secure(NEAR, FAR), secure(NEAR, kind="expired"), secure("else.test")
+        fails(chain(https(good, more="?")[:-1]), [TARGET], 1, "certificate.*(self-signed|issuer|unable to get)",
+              r"may be another.*ca=FILE")
+        fails(chain(https(expired)), [TARGET], 1, "expired", "may be another")
+        fails(chain(https(other)), [TARGET], 1, "mismatch", "check the host's name")
+        check(chain(https(other, more="?verify=no")), TARGET)
+        fails(chain(hops["ours"].url(first=True), https(other, FAR)), [TARGET], 2, "hop 2 of 2 .*mismatch", "may be another")
+        fails(chain(https(good, login=f"{USER}:wrong@")), [TARGET], 1, "refused the login", "check user and password")
+        plain = hops["tinyproxy"]
+        fails(["-t", "6", *chain(f"https://{NEAR}:{plain.port}")], [TARGET], 1, "",
+              f"an HTTP proxy answers there: write http://{NEAR}:{plain.port}")
+        fails(["-t", "6", *chain(f"https://{NEAR}:{hops['microsocks'].port}")], [TARGET], 1, "", "a SOCKS5 proxy answers")
+        fails(chain(f"https://{NEAR}:9"), [], 1, "Connection refused", "nothing listens")
+        fails(chain(https(good, more="?ca=/no/such.pem")), [], 1, "/no/such.pem.*No such file", "ca=FILE")
+        with Scripted("proxy", NEAR, w.port(), hostile.silent) as hop:
+            fails(["-t", "3", *chain(f"https://{NEAR}:{hop.port}")], [], 1, "did not answer in time", "says nothing")
+        for d in (good, expired, other):
+            d.stop()
+
+    def unix_behind():
+        fails(chain(hops["ours"].url(first=True), f"socks5h://unix:{w.dir}/x"), [TARGET], 2, "hop 2 of 2",
+              "a unix socket is on this machine, where no hop leads to")
 
     def fast_open():
         with netns.inside("proxy"):
@@ -369,12 +450,16 @@ chain default {{ hops = {{"{hops['ours'].url(first=True)}", "http://{NEAR}:9", "
     for name, scheme, wanted in ABILITIES:
         yield f"{name}, {scheme}", able(hops[name], scheme, wanted)
     yield "three hops, mixed, each with a login", mixed
+    yield "names by family", families
     yield "without a target nothing has an effect", no_effect
     yield "times add up", waterfall
     yield "the target's name is looked up here", name_of_target
     yield "a hop by name", name_of_hop
     yield "a unix socket", unix_socket
     yield "TLS", tls
+    yield "logins behind TLS", tls_warns
+    yield "TLS that fails", tls_fails
+    yield "a unix socket behind a hop", unix_behind
     yield "TCP fast open", fast_open
     yield "hops that stand in for each other", stand_ins
     yield "with --trace", traced
