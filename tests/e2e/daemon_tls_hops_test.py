@@ -76,7 +76,7 @@ def places(w, ca, cert, target):
         tap.holds(d.visit(SOCKS5, target).ok, "with the login")
         d = through(w, url.format("alice:wrong@"))
         tap.same([d.visit(way, target).code for way in (SOCKS4, SOCKS5, HTTP)], [91, 1, 502])
-        tap.holds("refused the login (HTTP 407)" in d.lines("session")[0]["said"], d.log())
+        tap.holds("refused the login (HTTP 407)" in wait_until(lambda: d.lines("session"), "a line")[0]["said"], d.log())
 
     def forwarded():
         web = Web(w)
