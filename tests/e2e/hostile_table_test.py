@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Every answer that a hop can give, to a program that blocks, polls, or waits by epoll of either kind: all
 256 codes of SOCKS5 and SOCKS4, HTTP from 100 to 599, answers that end at each byte, by a close and by a
-reset, glued to what the target says, with names and IPv6 in them. And what curl makes of some.
+reset, glued to what the target says, with names and IPv6 in them; all 256 values of versions, methods,
+kinds of addresses and words on a login; ends after each byte that was heard; drips; heads of all sizes. For
+each the errno, the bytes, and that it was told in time. And what curl makes of some.
 
 One program asks for one target after the other: its port says what the hop does. So a row is one
 connection, and all of them share a process that must bear it."""
@@ -19,7 +21,7 @@ from lib.world import NEAR, ORIGIN, PYTHON
 NAME = "far.test"
 EARLY = b"early bytes of the target"
 PROGRAM = """
-import errno, select, socket, sys
+import errno, select, socket, sys, time
 how, host, first, last = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 def connect(s, to):
     number = s.connect_ex(to)
@@ -35,6 +37,7 @@ def connect(s, to):
     return s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 info = socket.getaddrinfo(host, first, type=socket.SOCK_STREAM)[0]
 for port in range(first, last):
+    began = time.monotonic()
     s = socket.socket(info[0])
     s.setblocking(how == "blocking")
     number = connect(s, (info[4][0], port))
@@ -45,7 +48,7 @@ for port in range(first, last):
         while more := s.recv(100):
             data += more
     s.close()
-    print(port, number, data.hex() or "-")
+    print(port, number, data.hex() or "-", time.monotonic() - began)
 """
 WAYS = ("blocking", "poll", "epoll", "edge")
 REFUSED, NONE, DENIED, LATE = errno.ECONNREFUSED, errno.ENETUNREACH, errno.EACCES, errno.ETIMEDOUT
@@ -56,10 +59,54 @@ BOUNDS = {"IPv6": b"\x04" + bytes(16) + b"\0\x50", "a name": b"\x03\x04here\0\x5
           "a name with a NUL": b"\x03\x03a\0b\0\x50", "a long name": b"\x03\xff" + b"n" * 255 + b"\0\x50"}
 
 
+LOGIN = "alice:s3cret"
+
+
+def answered(peer, reply):
+    peer.socks5_request()
+    peer.say(reply + EARLY)
+
+
+def chooses(version, method):
+    def script(number, peer):
+        peer.socks5_greeting(None)
+        peer.say(bytes([version(number), method(number)]))
+        answered(peer, socks5_reply(0))
+    return script
+
+
+def replies(reply):
+    def script(number, peer):
+        peer.socks5_greeting()
+        answered(peer, reply(number))
+    return script
+
+
+def judges_login(number, peer):
+    peer.socks5_greeting(2)
+    peer.socks5_login(number)
+    answered(peer, socks5_reply(0))
+
+
+# What a byte may be: what the hop does with a value of it, and the errno.
+VALUES = {
+    "every version of the choice": (chooses(lambda n: n, lambda n: 0), lambda n: 0 if n == 5 else NONE),
+    "every method": (chooses(lambda n: 5, lambda n: n), lambda n: {0: 0, 255: DENIED}.get(n, NONE)),
+    "every version of the reply": (replies(lambda n: bytes([n]) + socks5_reply(0)[1:]), lambda n: 0 if n == 5 else NONE),
+    "every kind of address": (replies(lambda n: b"\5\0\0" + BOUND_OF.get(n, bytes([n]) + bytes(6))),
+                              lambda n: 0 if n in BOUND_OF else NONE),
+    "every word on a login": (judges_login, lambda n: 0 if n == 0 else DENIED),
+}
+BOUND_OF = {1: b"\1" + bytes(6), 3: b"\3\1x\0\0", 4: b"\4" + bytes(18)}
+
+
 def http_errno(status):
     if 200 <= status < 300:
         return 0
     return NONE if status < 200 else HTTP.get(status, REFUSED)
+
+
+LIMIT = 5  # seconds for -t
 
 
 def target_of(scheme, peer):
@@ -75,20 +122,28 @@ def target_of(scheme, peer):
 def cases(w):
     def table(scheme, answer, want, first, last, how):
         """answer(port): bytes, and how it ends; want(port): the errno, and what the program reads."""
-        def script(peer):
+        def script(_number, peer):
             port = target_of(scheme, peer)
             data, end = answer(port)
             peer.say(data)
             if end == "reset":
                 peer.pause(0.002)  # or it would overtake the bytes
                 peer.reset()
-        with hostile.Scripted("proxy", NEAR, w.port(), script) as hop:
+        rows_of(scheme, script, want, first, last, how)
+
+    def rows_of(scheme, script, want, first, last, how, login=""):
+        """script(number, peer): what the hop does; number is the row's."""
+        hop = hostile.Scripted("proxy", NEAR, w.port(), lambda peer: script(first + hop.peers.index(peer), peer))
+        with hop:
             w.forget()
-            url = f"{hop.url(scheme)}?probe=no&pipeline=off"
-            got = w.via(["-q", "-t", "5", *chain(url)], [PYTHON, "-c", PROGRAM, how, NAME, str(first), str(last)], timeout=50)
+            url = f"{hop.url(scheme, login)}?probe=no&pipeline=off"
+            got = w.via(["-q", "-t", str(LIMIT), *chain(url)], [PYTHON, "-c", PROGRAM, how, NAME, str(first), str(last)], timeout=50)
             tap.same([got.code, got.err], [0, b""], f"the program: {got}")
-            rows = {int(port): (int(number), b"" if data == "-" else bytes.fromhex(data))
-                    for port, number, data in map(str.split, got.out.decode().splitlines())}
+            rows, took = {}, {}
+            for port, number, data, seconds in map(str.split, got.out.decode().splitlines()):
+                rows[int(port)] = int(number), b"" if data == "-" else bytes.fromhex(data)
+                took[int(port)] = float(seconds)
+            tap.same([port for port in took if took[port] > LIMIT], [], "rows that took longer than they may")
             tap.same(sorted(rows), list(range(first, last)), "rows")
             wrong = [f"{port}: {name(rows[port])}, want {name(want(port))}" for port in rows if rows[port] != want(port)]
             tap.same(wrong, [], "wrong rows")
@@ -121,6 +176,44 @@ def cases(w):
         yield f"socks5h, addresses of all forms in the answer, {how}", lambda h=how: table(
             "socks5h", lambda port: (socks5_reply(0, bounds[port - 1]) + EARLY, "close"),
             lambda port: early(0), 1, len(bounds) + 1, h)
+
+    def heads(number, peer):
+        """Up to 60 kB in one head, and informational ones before it."""
+        peer.http_request()
+        peer.say(b"HTTP/1.1 100 Continue\r\n\r\n" * (number % 4) + b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * (number * 250) + b"\r\n" + EARLY)
+
+    def drips(scheme):
+        def script(_number, peer):
+            target_of(scheme, peer)
+            peer.drip(whole[scheme] + EARLY, 0.001)
+        return script
+
+    def ends_after(end):
+        """When it has heard so many bytes."""
+        def script(number, peer):
+            peer.sock.settimeout(LIMIT)
+            for at in range(1, number):
+                peer.read(1)
+                if peer.heard == b"\5\1\0":
+                    peer.say(b"\5\0")
+            end(peer)
+        return script
+
+    for how in WAYS[::3]:
+        for what, (script, good) in VALUES.items():
+            yield f"socks5h, {what}, {how}", lambda s=script, g=good, h=how, x=LOGIN if "login" in what else "": rows_of(
+                "socks5h", lambda number, peer: s(number - 1, peer), lambda number: early(g(number - 1)), 1, 257, h, x)
+        yield f"socks4a, every version of the answer, {how}", lambda h=how: rows_of(
+            "socks4a", lambda number, peer: (peer.socks4_request(), peer.say(bytes([number - 1, 90]) + bytes(6) + EARLY)),
+            lambda number: early(0 if number - 1 in (0, 4) else NONE), 1, 257, h)
+    for how in WAYS:
+        for scheme in whole:
+            yield f"{scheme}, answers that drip, {how}", lambda s=scheme, h=how: rows_of(s, drips(s), lambda _: (0, EARLY), 1, 6, h)
+            # shorter than what is said in all
+            for what, end in (("close", hostile.closes_at_once), ("reset", hostile.Peer.reset)):
+                yield f"{scheme}, a {what} after each byte that it heard, {how}", lambda s=scheme, e=end, h=how: rows_of(
+                    s, ends_after(e), lambda _: (NONE, b""), 1, 17, h)
+        yield f"http, heads of up to 60 kB, {how}", lambda h=how: rows_of("http", heads, lambda _: (0, EARLY), 1, 41, h)
 
     def by_curl(scheme, data, want):
         def script(peer):
