@@ -172,6 +172,12 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def cpu_ns(pid):
+    """Nanoseconds that a process of one thread has had of a processor: what others took does not count."""
+    with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+        return int(file.read().split()[0])
+
+
 def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
