@@ -285,8 +285,6 @@ class World:
 
     def popen(self, host, argv, env=None, **how):
         how.setdefault("start_new_session", True)
-        if self.viaductd in argv and "VIADUCT_TEST_PRELOAD" in os.environ:  # scripts/coverage
-            env = {"LD_PRELOAD": os.environ["VIADUCT_TEST_PRELOAD"], **(env or {})}
         return subprocess.Popen(["ip", "netns", "exec", host, *argv], env=self.env(env), **how)
 
     def run(self, host, argv, timeout=20, stdin=None, env=None, cwd=None):
