@@ -45,9 +45,10 @@ class Admin(Daemon):
         port = re.search(r"listening on admin://\S+:(\d+)\n", self.log())
         self.page = (HERE, int(port[1])) if port else None
 
-    def raw(self, data, at=None, ns=HOME):
+    def raw(self, data, at=None, ns=HOME, patience=None):
         """The answer to these bytes, which may be a list of pieces."""
         sock = dial(at or self.page, ns)
+        sock.settimeout(patience or sock.gettimeout())
         for piece in [data] if isinstance(data, bytes) else data:
             sock.sendall(piece)
         got = b""
@@ -190,12 +191,33 @@ def told(w, target):
             visit.close()
         wait_until(lambda: (now := d.status())["open"] == 0 and not now["sessions"], "none is left")
 
+    def crowd():
+        """More clients than there are rows for them: the busiest, and how many there are in all."""
+        d = Admin(w)
+
+        def come(number):
+            with netns.inside(HOME):
+                sock = socket.socket()
+            sock.bind((f"127.1.{number // 250}.{number % 250 + 1}", 0))
+            sock.connect(d.at)
+            sock.sendall(b"".join(SOCKS5.messages(target)))
+            tap.same(sock.recv(2, socket.MSG_WAITALL), b"\5\0")
+            return sock
+        held = [come(number) for number in range(300)]
+        held += [come(number) for number in range(100, 150)]
+        s = wait_until(lambda: (now := d.status())["open"] == 350 and now, "all are there")
+        tap.same([client["sessions"] for client in s["clients"]], [2] * 50 + [1] * 206, "the busiest")
+        tap.holds("the busiest 50 of 300" in d.get("/")[2].decode(), "the page")
+        for sock in held:
+            sock.close()
+
     yield "numbers", numbers
     yield "promtool", promtool
     yield "hops and targets", hops
     yield "names that were asked for", names
     yield "bytes that mean something", bytes_of_names
     yield "many sessions", many
+    yield "many clients", crowd
 
 
 def lives(w, target):
@@ -338,6 +360,22 @@ def asked(w, _target):
             sock.close()
         tap.same(d.get("/")[0], 200, "forty that said nothing")
 
+    def late():
+        """Who says nothing or half a head is told so and let go; nobody waits for them for ever."""
+        d = Admin(w)
+        silent = [dial(d.page, HOME) for _ in range(32)]
+        for sock in silent[:16]:
+            sock.sendall(b"GET / HTTP/1.1\r\n")
+        for sock in silent:
+            sock.settimeout(40)
+        tap.holds(d.raw(b"GET / HTTP/1.0\r\n\r\n", patience=40).startswith(b"HTTP/1.1 200 "), "behind them")
+        for sock in silent:
+            tap.same(sock.recv(26, socket.MSG_WAITALL), b"HTTP/1.1 408 Request Timeo", "who was too late")
+        page = next(pid for pid in d.workers() if pid not in d.pids())
+        for sock in silent:
+            sock.close()
+        wait_until(lambda: daemon.descriptors(page) < 16, "all are gone")
+
     def rebinding():
         """A name that somebody leads here is not served; an address and localhost are."""
         d = Admin(w)
@@ -390,6 +428,7 @@ def asked(w, _target):
     yield "requests", requests
     yield "requests in pieces", pieces
     yield "bad requests", bad
+    yield "late requests", late
     yield "names that lead here", rebinding
     yield "a unix socket", unix
     yield "a wider address", wider

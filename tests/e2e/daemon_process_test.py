@@ -17,7 +17,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from lib import daemon, hostile, netns, servers, tap, world
 from lib.daemon import HOME, Daemon
-from lib.visit import HTTP, SOCKS5, WAYS, dial, quiet, reset
+from lib.visit import HTTP, SOCKS5, WAYS, Visit, dial, quiet, reset
 from lib.world import FAR, NEAR, ORIGIN, ORIGIN6, wait_until
 
 HERE = "127.0.0.1"
@@ -154,6 +154,8 @@ FILES = {
 
 
 def options(p):
+    w = p.w
+
     def wrong(argv, words):
         got = p.run(*argv, conf=None if argv[0] == "-f" else "")
         tap.same(got.code, 1)
@@ -192,6 +194,42 @@ def options(p):
         tap.holds(b"mixed://127.0.0.1:7" in given.out and b"3128" not in given.out, "-l and -x stand in place of the file's")
         tap.holds(b"workers = 5" in given.out and b'"text"' in given.out, given.out)
 
+    def printed_rest():
+        """Limits, hops with addresses, name servers, the page on a socket: all that the first has not."""
+        conf = ('listen a { url = "mixed://127.0.0.1:0" }\nadmin = "unix:/run/page"\nsessions = 100\nhandshakes = 50\nexplain = true\n'
+                'limit one { per = "client" sessions = 5 new = "3/s" from = {"10.0.0.0/8"} }\n'
+                'limit two { per = "user" new = "9/min" rate = "2M" users = {"b\\\\\\"ob"} }\nlimit three { per = "all" new = "7/h" }\n'
+                'nameservers = {"10.0.0.53", "[fd00::53]:5353"}\n'
+                'proxy near { url = "socks5h://carol:hidden@n.test:1" addresses = {"10.0.0.1", "fd00::1"} }\n'
+                'upstream { hops = {near, "http://10.0.0.1:3128"} mode = "random" pick = 2 }\n')
+        first = p.run("--print-config", conf=conf)
+        tap.same([first.code, first.err, b"hidden" in first.out], [0, b"", False])
+        tap.same(p.run("--print-config", conf=first.out.decode()).out, first.out, "what is printed can be read again")
+        for line in (b'per = "client" sessions = 5 new = "3/s" from = {"10.0.0.0/8"}', b'per = "user" new = "9/min" rate = "2000000"',
+                     b'users = {"b\\\\\\"ob"}', b'per = "all" new = "7/h"', b'{"10.0.0.53:53", "[fd00::53]:5353"}',
+                     b'addresses = {"10.0.0.1", "fd00::1"}', b'mode = "random"  pick = 2', b'admin = "unix:/run/page"',
+                     b"sessions = 100\n", b"handshakes = 50\n", b"explain = true\n"):
+            tap.holds(line in first.out, f"{line} in {first.out}")
+
+    def piped():
+        """A configuration from the standard input serves, and cannot be read again: a reload says so."""
+        at, log = f"{HERE}:{w.port()}", w.file("piped.log", "")
+        with open(log, "wb") as out:
+            proc = w.popen(HOME, [w.viaductd, "-f", "-"], stdin=subprocess.PIPE, stdout=out, stderr=out)
+        proc.stdin.write(f'listen a {{ url = "mixed://{at}" }}\nworkers = 1\n'.encode())
+        proc.stdin.close()
+
+        def said(words):
+            with open(log, encoding="ascii") as text:
+                return words in text.read()
+        wait_until(lambda: said("listening on"), "it listens")
+        proc.send_signal(signal.SIGHUP)
+        wait_until(lambda: said("viaductd: the configuration came from the standard input: it is there no more\n"
+                                "viaductd: reload failed: everything stays as it was\n"), "the reason")
+        tap.holds(Visit((HERE, int(at.rsplit(":", 1)[1])), SOCKS5, p.target, ns=HOME).ok, "it serves as before")
+        proc.send_signal(signal.SIGQUIT)
+        tap.same(proc.wait(5), 0, "exit status")
+
     def others():
         check = p.run("--check-config", conf="workers = 2\n")
         tap.same([check.code, check.out, check.err], [0, b"viaductd: the configuration is good\n", b""])
@@ -208,6 +246,8 @@ def options(p):
         yield f"wrong file: {text!r}", lambda t=text, x=words: wrong_file(t, x)
     yield "$VIADUCTD_CONF", environment
     yield "--print-config", printed
+    yield "--print-config: the rest", printed_rest
+    yield "a configuration from the standard input", piped
     yield "--check-config, --version, --help", others
 
 

@@ -475,10 +475,44 @@ def others(x):
     yield "BIND in each mode", bind
 
 
+def unfit(x):
+    """What has to be known of a chain before anybody comes."""
+    w = x.w
+    first, second = servers.viaductd(w), servers.viaductd(w)
+
+    def looked_up():
+        """A hop's name behind a hop that takes addresses only: once, at the start."""
+        w.far_names.know("second.test", HERE)
+        w.far_names.take()
+        d = Daemon(w, conf=upstream(first.url("socks4"), f"socks5h://second.test:{second.port}"))
+        tap.same({name for name, _, _ in w.far_names.take()}, {"second.test"}, "asked at the start")
+        via = f'{first.url("socks4")},socks5h://second.test:{second.port}'
+        tap.same(ways(d, x.target, 2), [via] * 2)
+        tap.same(w.far_names.take(), [], "asked later")
+
+    def refused(conf, reason):
+        got = w.run(HOME, [w.viaductd, "-l", f"{HERE}:0", "-f", w.file(f"unfit.{w.port()}.conf", conf)])
+        tap.same([got.code, got.err.decode()], [1, f"viaductd: upstream: {reason}\n"])
+
+    def unknown():
+        refused(upstream(first.url("socks4"), "socks5h://no.such.test:2"), "hop no.such.test: Name or service not known")
+
+    def other_family():
+        for mode in ("strict", "random"):
+            hop, pick = ("1 of 2", "") if mode == "strict" else ("1 of 2", " pick = 2")
+            refused(upstream("socks4://10.0.0.1:1", "socks5://[fd00::1]:2", more=f'mode = "{mode}"{pick}'),
+                    f"hop {hop} (socks4://10.0.0.1:1) cannot carry this kind of address; allowed: socks4, socks4a, socks5, "
+                    "socks5h, http, https")
+
+    yield "a hop's name that the hop before cannot look up", looked_up
+    yield "a hop's name that nobody knows", unknown
+    yield "hops that cannot stand in this order", other_family
+
+
 def cases(w):
     socket.setdefaulttimeout(20)
     x = Hops(w)
-    for part in (modes, faults, fallbacks, others, lives, mixed):
+    for part in (modes, faults, fallbacks, others, lives, mixed, unfit):
         yield from part(x)
     for hop in (*x.hops, x.origin):
         hop.stop()
