@@ -5,16 +5,18 @@ workers, on every protocol, and after a worker was killed."""
 import os
 import re
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from lib import daemon, hostile, tap, world
+from lib import daemon, hostile, netns, tap, world
 from lib.daemon import HOME, Daemon, reload
 from lib.datagrams import Echo, associate
 from lib.visit import HTTP, SOCKS4, SOCKS4A, SOCKS5, dial
-from lib.world import NEAR, wait_until
+from lib.world import NEAR, ORIGIN, wait_until
 
 HERE = "127.0.0.1"
 
@@ -82,6 +84,34 @@ def counting(w, target):
         held.pop().close()
         wait_until(lambda: d.visit(SOCKS5, target).ok, "one that left makes room")
 
+    def of_network():
+        """Of IPv6 addresses all of one /64 are one client; what comes by unix sockets is one, too."""
+        for ip in ("fd09:0:0:1::a", "fd09:0:0:1::b", "fd09:0:0:2::a"):
+            subprocess.run(["ip", "-n", HOME, "addr", "add", f"{ip}/128", "dev", "lo", "nodad"], check=True)
+        path, far = f"{w.dir}/limited.sock", hostile.Scripted("origin", ORIGIN, w.port(), echo)
+        d = Daemon(w, conf=f'limit crowd {{ sessions = 2 }}\nallow all {{ }}\nlisten a {{ url = "mixed://[::1]:0" }}\n'
+                   f'listen u {{ url = "mixed://unix:{path}" }}\n', listens=1)
+
+        def come(at, source=None):
+            """Whether it is let in."""
+            with netns.inside(HOME):
+                sock = socket.socket(socket.AF_INET6 if source else socket.AF_UNIX)
+            sock.settimeout(10)
+            if source:
+                sock.bind((source, 0))
+            sock.connect(at)
+            held.append(sock)
+            sock.sendall(b"".join(SOCKS5.messages((ORIGIN, far.port))))
+            return sock.recv(4, socket.MSG_WAITALL)[3] == 0
+        held, here = [], ("::1", d.port)
+        tap.same([come(here, f"fd09:0:0:1::{host}") for host in "aba"], [True, True, False], "one network")
+        tap.same(come(here, "fd09:0:0:2::a"), True, "another")
+        tap.same([come(path) for _ in range(3)], [True, True, False], "unix sockets")
+        lines = wait_until(lambda: len(d.lines("limit refused")) == 2 and d.lines("limit refused"), "both are told")
+        tap.same([(line["limit"], line["client"].split("]")[0]) for line in lines], [("crowd", "[fd09:0:0:1::a"), ("crowd", "unix")])
+        for sock in held:
+            sock.close()
+
     def of_user():
         d = Daemon(w, "-u", "a:1", "-u", "b:2", "-u", "c:3", workers=3, conf='limit x { per = "user" sessions = 2 users = {"a", "b"} }\n')
         held = many(d, target, 2, ("a", "1")) + many(d, target, 2, ("b", "2"))
@@ -146,6 +176,7 @@ def counting(w, target):
 
     yield "sessions in all", in_all
     yield "sessions of a client", of_client
+    yield "sessions of a network and of unix sockets", of_network
     yield "sessions of a user", of_user
     yield "sessions of all by a limit", of_all
     yield "a worker is killed", killed

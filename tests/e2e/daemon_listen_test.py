@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """viaductd's other listeners: unix sockets, what netfilter redirected, fixed targets; and marks."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from lib import daemon, hostile, netns, servers, tap, world
 from lib.daemon import HOME, Daemon
+from lib.upstreams import VANISH
 from lib.visit import HTTP, SOCKS5, dial, reset
 from lib.web import Client, Web, get
 from lib.world import APP, FAR, NEAR, NEAR6, ORIGIN, ORIGIN6, wait_until
@@ -71,8 +73,8 @@ class Unix:
     def _serve(self):
         while True:
             sock, _ = self.listener.accept()
-            sock.sendall(self.name + b"\n")
-            sock.close()
+            with contextlib.suppress(BrokenPipeError), sock:  # a check has gone already
+                sock.sendall(self.name + b"\n")
 
 
 def unix_dial(path):
@@ -356,6 +358,23 @@ def forwarded(w, port):
         wait_until(lambda: len(d.lines("session")) == before + 8, "checks are nobody's sessions")
         again.stop()
 
+    def checked_otherwise():
+        """A target that swallows everything is down, too; one on a unix socket comes and goes."""
+        subprocess.run(["ip", "-n", HOME, "neigh", "replace", VANISH, "lladdr", "02:00:00:00:00:99", "dev", "org1", "nud",
+                        "permanent"], check=True)
+        path = f"{w.dir}/checked.sock"
+        server = Unix(path, "unix-target")
+        d = daemon([f"{VANISH}:9", f"unix:{path}"], "check = 0.2 rise = 1 fall = 2")
+        wait_until(lambda: f"target {VANISH}:9 of f is down: connection_timeout" in d.log(), "what swallows is down")
+        tap.same(names(d, 3), ["unix-target"] * 3, "and left out")
+        tap.holds(f"target {path} of f" not in d.log(), d.log())
+        server.listener.close()
+        os.unlink(path)
+        wait_until(lambda: f"target {path} of f is down: " in d.log(), "nobody listens")
+        Unix(path, "another")
+        wait_until(lambda: f"target {path} of f is up again" in d.log(), "it is back")
+        tap.same(names(d, 2), ["another"] * 2)
+
     def by_all():
         """Several workers take turns together, count together, and check once for all."""
         visits = []
@@ -443,6 +462,7 @@ def forwarded(w, port):
     yield "by source", source
     yield "the next one when one is dead", next_one
     yield "health checks", checked
+    yield "health checks of what is silent, and of unix sockets", checked_otherwise
     yield "targets of several workers", by_all
     yield "unix sockets on either end", to_unix
     yield "send_proxy", introduced
