@@ -250,58 +250,37 @@ static void show_help(struct options *o, char *value);
 
 static const struct option {
     char letter; /* 0: none */
-    const char *name, *argument, *help;
+    const char *name, *argument;
     void (*set)(struct options *o, char *value);
 } table[] = {
-    {'x', "proxy", "URL", "one hop; repeat for a chain, in order", set_proxy},
-    {'f', "config", "FILE", "configuration instead of the files searched for", set_config},
-    {'c', "chain", "NAME", "a chain of the configuration other than `default`", set_chain},
-    {'m', "mode", "MODE",
-     "strict (default): all hops, in order; dynamic: without\n"
-     "dead ones; random, round_robin, failover: -n of them",
-     set_mode},
-    {'n', "pick", "N", "how many hops the last three modes take (default 1)", set_pick},
-    {'d', "dns", "MODE",
-     "remote, local or chain (by TCP through the chain);\n"
-     "default: what the last hop's scheme says",
-     set_dns},
-    {'b', "bypass", "RULE",
-     "direct for an address, CIDR, host or *.suffix, each with\n"
-     "optional :port; `none` clears the default (loopback)",
-     set_bypass},
-    {0, "udp", "MODE", "auto (default), proxy, deny or direct", set_udp},
-    {0, "engine", "ENGINE",
-     "auto (default), preload, or supervise: how calls are\n"
-     "intercepted; supervise is for static, Go and musl programs",
-     set_engine},
-    {'t', "timeout", "SECONDS", "for the whole handshake of a connection (default 30)",
-     set_timeout},
-    {0, "isolate", NULL, "a random login for this run, on SOCKS5 hops without one", set_isolate},
-    {'q', "quiet", NULL, "say nothing", set_quiet},
-    {'v', "verbose", NULL, "one line per connection; -vv: one per hop", set_verbose},
-    {0, "log", "FILE", "where to say it (default: the standard error)", set_log},
-    {0, "log-format", "FORMAT", "text or json", set_log_format},
-    {0, "check", "[=HOST:PORT]", "no command: try the chain hop by hop, tell times and abilities",
-     set_check},
-    {0, "json", NULL, "tell that as JSON", set_json},
-    {0, "trace", "[=FILE]", "every byte of the handshakes, explained (default: standard error)",
-     set_trace},
-    {0, "trace-format", "FORMAT", "text, pcapng or pcap; default: by FILE's ending, else text",
-     set_trace_format},
-    {0, "trace-data", "[=BYTES]",
-     "with the beginning of what connections carry: of each, that\n"
-     "many bytes each way (default 4096)",
-     set_trace_data},
-    {0, "trace-secrets", NULL, "with passwords, which are masked otherwise", set_trace_secrets},
-    {0, "audit", NULL, "tell afterwards what was proxied, direct, refused, resolved where",
-     set_audit},
-    {0, "strict", NULL, "refuse what programs do past the library", set_strict},
-    {0, "print-config", NULL, "print the effective configuration and end", set_print_config},
-    {0, "import", "FILE", "print a proxychains, torsocks or tsocks.conf as viaduct.conf",
-     show_import},
-    {0, "keep-proxy-env", NULL, "leave http_proxy and the like to the command", set_keep_proxy_env},
-    {'V', "version", NULL, "print the version and end", show_version},
-    {'h', "help", NULL, "print this and end", show_help},
+    {'x', "proxy", "URL", set_proxy},
+    {'f', "config", "FILE", set_config},
+    {'c', "chain", "NAME", set_chain},
+    {'m', "mode", "MODE", set_mode},
+    {'n', "pick", "N", set_pick},
+    {'d', "dns", "MODE", set_dns},
+    {'b', "bypass", "RULE", set_bypass},
+    {0, "udp", "MODE", set_udp},
+    {0, "engine", "ENGINE", set_engine},
+    {'t', "timeout", "SECONDS", set_timeout},
+    {0, "isolate", NULL, set_isolate},
+    {'q', "quiet", NULL, set_quiet},
+    {'v', "verbose", NULL, set_verbose},
+    {0, "log", "FILE", set_log},
+    {0, "log-format", "FORMAT", set_log_format},
+    {0, "check", "[=HOST:PORT]", set_check},
+    {0, "json", NULL, set_json},
+    {0, "trace", "[=FILE]", set_trace},
+    {0, "trace-format", "FORMAT", set_trace_format},
+    {0, "trace-data", "[=BYTES]", set_trace_data},
+    {0, "trace-secrets", NULL, set_trace_secrets},
+    {0, "audit", NULL, set_audit},
+    {0, "strict", NULL, set_strict},
+    {0, "print-config", NULL, set_print_config},
+    {0, "import", "FILE", show_import},
+    {0, "keep-proxy-env", NULL, set_keep_proxy_env},
+    {'V', "version", NULL, show_version},
+    {'h', "help", NULL, show_help},
 };
 
 enum { TABLE_LEN = sizeof table / sizeof *table };
@@ -312,34 +291,37 @@ static bool may_lack(const struct option *option)
     return option->argument && option->argument[0] == '[';
 }
 
-static void print_option(const struct option *option)
-{
-    char left[40];
-    const char *argument = option->argument ? option->argument : "";
-    const char *help = option->help;
-
-    snprintf(left, sizeof left, "  %c%c%c --%s%s%s", option->letter ? '-' : ' ',
-             option->letter ? option->letter : ' ', option->letter ? ',' : ' ', option->name,
-             may_lack(option) ? "" : " ", argument);
-    for (const char *end; (end = strchr(help, '\n')); help = end + 1, left[0] = 0)
-        printf("%-26s %.*s\n", left, (int)(end - help), help);
-    printf("%-26s %s\n", left, help);
-}
+/* One screen of a terminal; what is behind each word stands in viaduct(1). */
+static const char help[] =
+    "usage: viaduct [OPTIONS] [--] COMMAND [ARG...]\n"
+    "Runs COMMAND with its connections sent through a chain of proxies.\n"
+    "  -x, --proxy URL        a hop: SCHEME://[USER[:PASSWORD]@]HOST[:PORT]; repeat\n"
+    "  -f, --config FILE  -c, --chain NAME  configuration; another chain of it\n"
+    "  -m, --mode MODE        strict, dynamic; random, round_robin, failover: N\n"
+    "  -n, --pick N           hops that these three take (1)\n"
+    "  -d, --dns MODE         who resolves names: remote, local, chain\n"
+    "  -b, --bypass RULE      direct: ADDRESS, CIDR, HOST, *.SUFFIX, [:PORT]; none\n"
+    "      --udp MODE         datagrams: auto, proxy, deny, direct\n"
+    "      --engine ENGINE    auto, preload, supervise (static, Go and musl programs)\n"
+    "  -t, --timeout SECONDS  for the whole handshake of a connection (30)\n"
+    "      --isolate          a random login for this run, on SOCKS5 hops without one\n"
+    "  -q, --quiet  -v, --verbose  say nothing; a line per connection, -vv: per hop\n"
+    "      --log FILE  --log-format FORMAT  where to say it, and how: text, json\n"
+    "      --check[=HOST:PORT]  --json  no command: try the chain hop by hop\n"
+    "      --trace[=FILE]  --trace-format FORMAT  handshakes: text, pcapng, pcap\n"
+    "      --trace-data[=BYTES]  --trace-secrets  what follows, too; with passwords\n"
+    "      --audit  --strict  tell what went where; refuse what goes past the library\n"
+    "      --print-config  --import FILE  what holds; from proxychains, t(or)socks\n"
+    "      --keep-proxy-env   leave http_proxy and the like to the command\n"
+    "  -V, --version  -h, --help  print it and end\n"
+    "Schemes: socks4, socks5 (names are resolved here), socks4a, socks5h, http, https\n"
+    "Status: the command's own; 125 viaduct failed, 126 COMMAND cannot be run, 127\n"
+    "it was not found. See man viaduct.";
 
 static void show_help(struct options *o, char *value)
 {
     (void)o, (void)value;
-    puts("usage: viaduct [OPTIONS] [--] COMMAND [ARG...]\n\n"
-         "Runs COMMAND with its connections sent through a chain of proxies.\n");
-    for (int i = 0; i < TABLE_LEN; i++)
-        print_option(&table[i]);
-    puts("\nA proxy's URL: scheme://[user[:password]@]host[:port][?timeout=SECONDS]\n"
-         "Schemes: socks4 and socks5 (names are resolved here), socks4a, socks5h, http and\n"
-         "https (names are resolved by the proxy).\n"
-         "Configuration: $VIADUCT_CONF, $XDG_CONFIG_HOME/viaduct/viaduct.conf,\n"
-         "/etc/viaduct/viaduct.conf. Without any chain, ALL_PROXY is used.\n"
-         "Exit status: the command's own; 125 an error of viaduct, 126 the command cannot be run,\n"
-         "127 it was not found.");
+    puts(help);
     exit(fflush(stdout) || ferror(stdout) ? EXIT_OWN : 0);
 }
 

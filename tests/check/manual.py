@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """manual.py ROOT VIADUCT VIADUCTD: the manuals say what the programs do, no more and no less.
 
-Every option that a program's -h prints is in its manual and the other way round; every keyword
+Every option that a program reads is in its -h, which is one screen; every option that -h prints is
+in its manual and the other way round; every keyword
 that conf/ reads is in the configuration's manual and the other way round; the examples of
 configuration are read without complaint; mandoc finds no fault.
 """
@@ -13,6 +14,7 @@ import tempfile
 
 import tap
 
+SCREEN = 24, 80
 HELP = re.compile(r'^\s*(-[\w?](?:, --[\w-]+)?|--[\w-]+)')
 # "-q, --quiet", "-v, -vv": everything that begins with a dash before the description.
 OPTION = re.compile(r'(?<![\w-])(--?[A-Za-z][\w-]*)')
@@ -20,13 +22,19 @@ KEYWORD = re.compile(r'VD_CONF_(?:WORDS?|TITLED|PLAIN)\(\s*"([\w-]+)"')
 
 
 def options_of_help(text):
-    """Every option named at the beginning of a line of -h."""
+    """Every option of -h: the words of a line, set apart by two blanks, that begin with a dash."""
     found = set()
     for line in text.splitlines():
-        if HELP.match(line):
-            head = re.split(r'\s{2,}', line.strip())[0]
-            found |= set(OPTION.findall(head))
+        for words in re.split(r'\s{2,}', line.strip()) if HELP.match(line) else ():
+            found |= set(OPTION.findall(words)) if words.startswith('-') else set()
     return found
+
+
+def options_of_source(text):
+    """Those that a program reads: `{'x', "proxy", ...` or `{"proxy", required_argument, ...`."""
+    return {f'--{name}' for name in
+            re.findall(r'^\s*\{(?:\'.\'|0), "([\w-]+)",', text, re.M) +
+            re.findall(r'\{"([\w-]+)", (?:no|optional|required)_argument', text)}
 
 
 def options_of_manual(text):
@@ -52,6 +60,10 @@ def self_test(t):
     text = '  -q, --quiet         nothing\n  -v, -vv  more -x\n      --log FILE  where -z\nwords -n\n'
     t.point(options_of_help(text) == {'-q', '--quiet', '-v', '-vv', '--log'},
             'self-test: options of a help text', sorted(options_of_help(text)))
+    t.point(options_of_help('  -q, --quiet  --no  words, -x\n') == {'-q', '--quiet', '--no'},
+            'self-test: two options on a line')
+    t.point(options_of_source('  {\'x\', "a", NULL},\n  {0, "b-c", X},\n{"d", no_argument, 0}') ==
+            {'--a', '--b-c', '--d'}, 'self-test: options of a source')
     manual = '.It Fl q , Fl Fl quiet\n.It Fl v , Fl vv\n.It Fl Fl log Ns = Ns Ar FILE\n.Fl n\n'
     t.point(options_of_manual(manual) == options_of_help(text), 'self-test: options of a manual',
             sorted(options_of_manual(manual)))
@@ -70,10 +82,17 @@ def mandoc_complaints(text):
     return run.stdout.splitlines() + run.stderr.splitlines()
 
 
-def check_program(t, docs, path, page):
+def check_program(t, root, path, page, source):
+    docs = pathlib.Path(root) / 'docs'
     run = subprocess.run([path, '-h'], text=True, capture_output=True)
     have = options_of_help(run.stdout)
+    reads = options_of_source((pathlib.Path(root) / source).read_text())
     t.point(run.returncode == 0 and len(have) > 5, f'{page}: -h prints {len(have)} options')
+    t.clean(f'{page}: the options of {source}',
+            differences(reads, {word for word in have if word[:2] == '--'}, source, '-h'))
+    lines = run.stdout.splitlines()
+    t.point(len(lines) <= SCREEN[0] and max(map(len, lines)) <= SCREEN[1],
+            f'{page}: -h is one screen', [f'{len(lines)} lines, {max(map(len, lines))} columns'])
     t.clean(f'{page}: the options of -h',
             differences(have, options_of_manual((docs / page).read_text()), '-h', page))
 
@@ -114,8 +133,8 @@ def check_example(t, page, *command):
 def main(root, viaduct, viaductd):
     t, docs = tap.Tap(), pathlib.Path(root) / 'docs'
     self_test(t)
-    check_program(t, docs, viaduct, 'viaduct.1')
-    check_program(t, docs, viaductd, 'viaductd.8')
+    check_program(t, root, viaduct, 'viaduct.1', 'launcher/options.c')
+    check_program(t, root, viaductd, 'viaductd.8', 'daemon/options.c')
     check_keywords(t, root, 'client', 'viaduct.conf.5')
     check_keywords(t, root, 'daemon', 'viaductd.conf.5')
     check_example(t, docs / 'viaduct.conf.5', viaduct, '-f', 'FILE', '--print-config')

@@ -32,8 +32,9 @@ def environment(desk):
 
 def told(desk, program):
     got = subprocess.run([program, "--help"], capture_output=True, text=True, env=environment(desk), check=True)
-    options = set(re.findall(r"^ .*?(--[a-z-]+)", got.stdout, re.M))
-    return options | set(re.findall(r"^  (-\w), ", got.stdout, re.M))
+    words = [words for line in got.stdout.splitlines() if re.match(r" +-", line)
+             for words in re.split(r"\s{2,}", line.strip()) if words.startswith("-")]
+    return {option for word in words for option in re.findall(r"(?<![\w-])(--[a-z-]+|-\w)(?![\w])", word)}
 
 
 def run(desk, argv, text=None):
