@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include "daemon/net.h"
+#include "daemon/tls_session.h"
 #include "proto/err.h"
 
 enum { TURNS = 8 };
@@ -54,6 +55,7 @@ struct tls {
     uint32_t read_waits, write_waits; /* events of `net`; 0: may be tried */
     bool near_readable, near_writable;
     bool owned;
+    bool resumes;    /* a session was offered */
     uint8_t state;   /* enum state */
     uint8_t failure; /* enum vd_err */
     int64_t until_ms;
@@ -224,6 +226,8 @@ static void broke(struct tls *t, const struct outcome *o)
         t->down.eof = true;
         return;
     }
+    if (t->state == SHAKING || (!eof && !lost))
+        tls_sessions_forget(t->ssl, t->state == SHAKING && t->resumes);
     if (eof)
         note(t, VD_ERR_CLOSED, "the connection ended without close_notify");
     else if (lost)
@@ -399,6 +403,7 @@ static void shake(struct tls *t)
     int result = SSL_do_handshake(t->ssl);
     struct outcome o = outcome_of(t, result);
     if (result == 1) {
+        tls_sessions_note(t->ssl);
         t->state = OPEN;
         t->read_waits = t->write_waits = 0;
         return;
@@ -527,6 +532,7 @@ struct tls *tls_start(struct tls_pool *pool, struct loop_io *io, SSL *ssl, struc
         return NULL;
     }
     t->ssl = ssl;
+    t->resumes = SSL_get_session(ssl) != NULL;
     t->below = below;
     t->owned = true;
     pool->count++;

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/tls_session.h"
+
 enum { READ_AHEAD = 64 * 1024 };
 
 static const unsigned char alpn[] = "\x08http/1.1";
@@ -184,6 +186,8 @@ struct way_to_verify {
 struct tls_contexts {
     struct way_to_verify *ways;
     size_t count;
+    struct tls_sessions *hops;
+    size_t hop_count;
 };
 
 struct tls_contexts *tls_contexts_new(void)
@@ -197,8 +201,12 @@ void tls_contexts_free(struct tls_contexts *all)
         SSL_CTX_free(all->ways[i].context);
         free(all->ways[i].ca);
     }
-    if (all)
+    for (size_t i = 0; all && i < all->hop_count; i++)
+        tls_sessions_free(&all->hops[i]);
+    if (all) {
         free(all->ways);
+        free(all->hops);
+    }
     free(all);
 }
 
@@ -232,10 +240,10 @@ static int trust(SSL_CTX *context, const struct vd_hop *hop, char **error)
                : complain(error, "ca", hop->ca, "holds no certificate in PEM");
 }
 
-int tls_contexts_add(struct tls_contexts *all, const struct vd_hop *hop, char **error)
+static int add_way(struct tls_contexts *all, const struct vd_hop *hop, char **error)
 {
     struct way_to_verify way = {.not_at_all = hop->no_verify != 0};
-    if (hop->scheme != VD_HTTPS || find(all, hop))
+    if (find(all, hop))
         return 0;
     struct way_to_verify *more = reallocarray(all->ways, all->count + 1, sizeof *more);
     if (more)
@@ -248,8 +256,31 @@ int tls_contexts_add(struct tls_contexts *all, const struct vd_hop *hop, char **
         free(way.ca);
         return -1;
     }
+    tls_sessions_begin(way.context);
     more[all->count++] = way;
     return 0;
+}
+
+int tls_contexts_add(struct tls_contexts *all, const struct vd_hop *hop, char **error)
+{
+    if (hop->scheme != VD_HTTPS)
+        return 0;
+    struct tls_sessions *more = reallocarray(all->hops, all->hop_count + 1, sizeof *more);
+    if (!more || add_way(all, hop, error) != 0) {
+        all->hops = more ? more : all->hops;
+        return -1;
+    }
+    more[all->hop_count++] = (struct tls_sessions){.hop = hop};
+    all->hops = more;
+    return 0;
+}
+
+static struct tls_sessions *sessions_of(const struct tls_contexts *all, const struct vd_hop *hop)
+{
+    size_t i = 0;
+    while (i < all->hop_count && all->hops[i].hop != hop)
+        i++;
+    return i < all->hop_count ? &all->hops[i] : NULL;
 }
 
 /* A name is told and verified without the dot that may end it. */
@@ -277,8 +308,12 @@ SSL *tls_contexts_connect(const struct tls_contexts *all, const struct vd_hop *h
     if (!ssl)
         return NULL;
     SSL_set_connect_state(ssl);
-    if (expect(ssl, hop))
+    struct tls_sessions *sessions = sessions_of(all, hop);
+    if (expect(ssl, hop)) {
+        if (sessions)
+            tls_sessions_use(sessions, ssl);
         return ssl;
+    }
     SSL_free(ssl);
     return NULL;
 }

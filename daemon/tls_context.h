@@ -3,8 +3,8 @@
  * up, inherited by the workers, and read anew at each reload.
  *
  * TLS 1.2 and later, without compression, renegotiation and early data; of RFC 7301 http/1.1 alone.
- * Sessions are resumed by tickets (RFC 5077, RFC 8446), whose keys all workers have from the parent
- * and nobody has after a reload.
+ * Sessions of clients are resumed by tickets (RFC 5077, RFC 8446), whose keys all workers have from
+ * the parent and nobody has after a reload; those with hops as tls_session.h says.
  */
 #ifndef DAEMON_TLS_CONTEXT_H
 #define DAEMON_TLS_CONTEXT_H
@@ -26,7 +26,8 @@ struct tls_contexts;
 /* Nothing is read before the first hop is added; NULL: no memory. */
 struct tls_contexts *tls_contexts_new(void);
 void tls_contexts_free(struct tls_contexts *all);
-/* Reads what verifying this hop needs; nothing to do for other schemes. 0, or -1 with *error. */
+/* Reads what verifying this hop needs; nothing to do for other schemes. `hop` outlives `all`. 0, or
+ * -1 with *error. */
 int tls_contexts_add(struct tls_contexts *all, const struct vd_hop *hop, char **error);
 /* A connection to a hop that was added, with its name to be verified and told (SNI). NULL: no
  * memory. */
