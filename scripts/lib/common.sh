@@ -49,10 +49,11 @@ missing_packages() {
 
 # The services of the packages are not started: tests and demo run servers of their own.
 install_packages() {
-    local log policy=/usr/sbin/policy-rc.d made=no status=0
+    local log policy=/usr/sbin/policy-rc.d made=no status=0 kept
     log=$(mktemp)
     if [[ ! -e $policy ]]; then
         made=yes
+        kept=$(trap -p EXIT)
         # shellcheck disable=SC2064 # the path is known now
         trap "with_root rm -f $policy" EXIT
         printf '#!/bin/sh\nexit 101\n' | with_root tee "$policy" >/dev/null
@@ -64,6 +65,7 @@ install_packages() {
     if [[ $made = yes ]]; then
         with_root rm -f "$policy"
         trap - EXIT
+        eval "$kept"
     fi
     [[ $status = 0 ]] || { tail -n 20 "$log" >&2; die "apt-get failed, see $log"; }
     rm -f "$log"
