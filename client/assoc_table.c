@@ -24,6 +24,8 @@ struct record {
     uint8_t zero[SESSION_ASSOC_SIZE - 24 - sizeof(struct assoc_told)];
 };
 static_assert(sizeof(struct record) == SESSION_ASSOC_SIZE, "a record fits its place");
+static_assert(sizeof(struct assoc_told) == 780 && offsetof(struct record, told) == 24,
+              "the same for 32-bit and 64-bit processes");
 static_assert(sizeof(struct assoc_told) % 4 == 0, "copied in words");
 static_assert(offsetof(struct assoc_told, prefix) % 4 == 0, "copied in words");
 

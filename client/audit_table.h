@@ -17,7 +17,7 @@ struct audit_head {
     uint32_t turn;
 };
 
-static_assert(sizeof(struct audit_row) <= SESSION_AUDIT_SIZE, "a row fits its place");
+static_assert(sizeof(struct audit_row) == SESSION_AUDIT_SIZE, "a row fits its place");
 static_assert(sizeof(struct audit_head) <= SESSION_PAGE, "the head fits its page");
 
 /* Whether two rows tell of the same. */

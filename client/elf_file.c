@@ -2,14 +2,9 @@
 
 #include <elf.h>
 #include <errno.h>
-#include <link.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
-
-typedef ElfW(Ehdr) file_header;
-typedef ElfW(Phdr) program_header;
-typedef ElfW(Shdr) section_header;
 
 enum {
     OWN_CLASS = sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32,
@@ -42,11 +37,43 @@ enum { OWN_MACHINE = 258 };
 #error "the ELF machine of this architecture is not known here"
 #endif
 
+/* As ELF_TWIN_LOADER. */
+#if defined(__x86_64__) && defined(__LP64__)
+enum { TWIN_CLASS = ELFCLASS32, TWIN_MACHINE = EM_386 };
+#elif defined(__i386__)
+enum { TWIN_CLASS = ELFCLASS64, TWIN_MACHINE = EM_X86_64 };
+#else
+enum { TWIN_CLASS = ELFCLASSNONE, TWIN_MACHINE = EM_NONE };
+#endif
+
 /* A file, and its first bytes, in which most of what counts stands. */
 struct file {
     int fd;
+    bool is_wide; /* ELFCLASS64 */
     size_t have;
     char first[FIRST_SIZE];
+};
+
+/* What is read of headers, whichever class they are of. */
+struct file_header {
+    uint16_t type;
+    uint64_t segments_at, sections_at;
+    uint16_t segment_size, segment_count, section_size, section_count, names_index;
+};
+
+struct segment {
+    uint32_t type;
+    uint64_t at, size;
+};
+
+struct section {
+    uint32_t name;
+    uint64_t at, size;
+};
+
+union raw_section {
+    Elf32_Shdr narrow;
+    Elf64_Shdr wide;
 };
 
 /* All of `len` bytes at `at`, or false: past the end, an offset beyond what pread takes, or an
@@ -60,7 +87,7 @@ static bool get(const struct file *f, uint64_t at, void *to, size_t len)
         return true;
     }
     while (len > 0) {
-        if (at > INT64_MAX - len)
+        if (at > (uint64_t)INT64_MAX - len)
             return false;
         ssize_t n = pread(f->fd, into, len, (off_t)at);
         if (n < 0 && errno == EINTR)
@@ -76,26 +103,25 @@ static bool get(const struct file *f, uint64_t at, void *to, size_t len)
 
 /* --- program headers ------------------------------------------------------------------------- */
 
-static bool read_interpreter(const struct file *f, const program_header *ph,
-                             struct elf_facts *facts)
+static bool read_interpreter(const struct file *f, const struct segment *s, struct elf_facts *facts)
 {
-    if (ph->p_filesz < 2 || ph->p_filesz > sizeof facts->interpreter)
+    if (s->size < 2 || s->size > sizeof facts->interpreter)
         return false;
-    return get(f, ph->p_offset, facts->interpreter, ph->p_filesz) && facts->interpreter[0] == '/' &&
-           facts->interpreter[ph->p_filesz - 1] == 0;
+    return get(f, s->at, facts->interpreter, (size_t)s->size) && facts->interpreter[0] == '/' &&
+           facts->interpreter[s->size - 1] == 0;
 }
 
 /* Whether one of the notes belongs to the Go toolchain. Notes that make no sense are no Go's. */
-static bool has_go_note(const struct file *f, const program_header *ph)
+static bool has_go_note(const struct file *f, const struct segment *s)
 {
     uint64_t at = 0;
-    ElfW(Nhdr) note;
+    Elf64_Nhdr note; /* the same in both classes */
     char name[4];
 
-    while (at < ph->p_filesz && at < NOTE_MAX) {
-        if (!get(f, ph->p_offset + at, &note, sizeof note))
+    while (at < s->size && at < NOTE_MAX) {
+        if (!get(f, s->at + at, &note, sizeof note))
             return false;
-        if (note.n_namesz == sizeof name && get(f, ph->p_offset + at + sizeof note, name, 4) &&
+        if (note.n_namesz == sizeof name && get(f, s->at + at + sizeof note, name, 4) &&
             !memcmp(name, "Go\0", sizeof name))
             return true;
         at += sizeof note + ((uint64_t)note.n_namesz + 3) / 4 * 4 +
@@ -104,24 +130,38 @@ static bool has_go_note(const struct file *f, const program_header *ph)
     return false;
 }
 
-static bool read_segment(const struct file *f, const program_header *ph, struct elf_facts *facts)
+static bool get_segment(const struct file *f, uint64_t at, struct segment *s)
 {
-    if (ph->p_type == PT_INTERP && !facts->interpreter[0])
-        return read_interpreter(f, ph, facts);
-    if (ph->p_type == PT_NOTE && has_go_note(f, ph))
+    Elf32_Phdr narrow;
+    Elf64_Phdr wide;
+
+    if (f->is_wide ? !get(f, at, &wide, sizeof wide) : !get(f, at, &narrow, sizeof narrow))
+        return false;
+    *s = f->is_wide ? (struct segment){wide.p_type, wide.p_offset, wide.p_filesz}
+                    : (struct segment){narrow.p_type, narrow.p_offset, narrow.p_filesz};
+    return true;
+}
+
+static bool read_segment(const struct file *f, const struct segment *s, struct elf_facts *facts)
+{
+    if (s->type == PT_INTERP && !facts->interpreter[0])
+        return read_interpreter(f, s, facts);
+    if (s->type == PT_NOTE && has_go_note(f, s))
         facts->is_go = true;
     return true;
 }
 
-static bool read_segments(const struct file *f, const file_header *head, struct elf_facts *facts)
+static bool read_segments(const struct file *f, const struct file_header *head,
+                          struct elf_facts *facts)
 {
-    program_header ph;
+    size_t size = f->is_wide ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
+    struct segment s;
 
-    if (head->e_phentsize != sizeof ph || head->e_phnum == 0 ||
-        head->e_phnum * sizeof ph > SEGMENTS_SIZE_MAX)
+    if (head->segment_size != size || head->segment_count == 0 ||
+        head->segment_count * size > SEGMENTS_SIZE_MAX)
         return false;
-    for (unsigned i = 0; i < head->e_phnum; i++)
-        if (!get(f, head->e_phoff + i * sizeof ph, &ph, sizeof ph) || !read_segment(f, &ph, facts))
+    for (unsigned i = 0; i < head->segment_count; i++)
+        if (!get_segment(f, head->segments_at + i * size, &s) || !read_segment(f, &s, facts))
             return false;
     return true;
 }
@@ -147,33 +187,52 @@ static bool is_called(const struct names *n, uint32_t at, const char *name, size
     return len <= sizeof text && get(n->f, n->at + at, text, len) && !memcmp(text, name, len);
 }
 
-static bool read_names(struct names *n, const struct file *f, const file_header *head)
+static size_t section_size(const struct file *f)
 {
-    section_header strings;
+    return f->is_wide ? sizeof(Elf64_Shdr) : sizeof(Elf32_Shdr);
+}
 
-    if (!get(f, head->e_shoff + head->e_shstrndx * sizeof strings, &strings, sizeof strings))
+/* The i-th of the headers that were read as they stand in the file. */
+static struct section section_at(const struct file *f, const void *raw, unsigned i)
+{
+    const Elf32_Shdr *narrow = (const Elf32_Shdr *)raw + i;
+    const Elf64_Shdr *wide = (const Elf64_Shdr *)raw + i;
+
+    return f->is_wide ? (struct section){wide->sh_name, wide->sh_offset, wide->sh_size}
+                      : (struct section){narrow->sh_name, narrow->sh_offset, narrow->sh_size};
+}
+
+static bool read_names(struct names *n, const struct file *f, const struct file_header *head)
+{
+    size_t size = section_size(f);
+    struct section strings;
+    union raw_section raw;
+
+    if (!get(f, head->sections_at + head->names_index * size, &raw, size))
         return false;
-    *n = (struct names){.f = f, .at = strings.sh_offset, .size = strings.sh_size};
-    n->whole = n->size <= sizeof n->text && get(f, n->at, n->text, n->size);
+    strings = section_at(f, &raw, 0);
+    *n = (struct names){.f = f, .at = strings.at, .size = strings.size};
+    n->whole = n->size <= sizeof n->text && get(f, n->at, n->text, (size_t)n->size);
     return true;
 }
 
 /* The kernel does not look at sections: where they make no sense, they just tell nothing. */
-static bool has_section(const struct file *f, const file_header *head, const char *name)
+static bool has_section(const struct file *f, const struct file_header *head, const char *name)
 {
-    section_header some[AT_ONCE];
+    size_t size = section_size(f);
+    union raw_section some[AT_ONCE];
     struct names names;
 
-    if (head->e_shentsize != sizeof *some || head->e_shnum == 0 || head->e_shnum > SECTIONS_MAX ||
-        head->e_shstrndx >= head->e_shnum || !read_names(&names, f, head))
+    if (head->section_size != size || head->section_count == 0 ||
+        head->section_count > SECTIONS_MAX || head->names_index >= head->section_count ||
+        !read_names(&names, f, head))
         return false;
-    for (unsigned i = 0; i < head->e_shnum; i++) {
-        unsigned left = head->e_shnum - i, count = left < AT_ONCE ? left : AT_ONCE;
+    for (unsigned i = 0; i < head->section_count; i++) {
+        unsigned left = head->section_count - i, count = left < AT_ONCE ? left : AT_ONCE;
 
-        if (i % AT_ONCE == 0 &&
-            !get(f, head->e_shoff + i * sizeof *some, some, count * sizeof *some))
+        if (i % AT_ONCE == 0 && !get(f, head->sections_at + i * size, some, count * size))
             return false;
-        if (is_called(&names, some[i % AT_ONCE].sh_name, name, strlen(name) + 1))
+        if (is_called(&names, section_at(f, some, i % AT_ONCE).name, name, strlen(name) + 1))
             return true;
     }
     return false;
@@ -181,16 +240,41 @@ static bool has_section(const struct file *f, const file_header *head, const cha
 
 /* --- the file -------------------------------------------------------------------------------- */
 
-static bool is_native(const file_header *head)
+/* false: the file is too short for a header of its class. */
+static bool read_header(const struct file *f, struct file_header *h)
 {
-    return head->e_ident[EI_CLASS] == OWN_CLASS && head->e_ident[EI_DATA] == OWN_DATA &&
-           head->e_machine == OWN_MACHINE;
+    Elf32_Ehdr n;
+    Elf64_Ehdr w;
+
+    if (f->have < (f->is_wide ? sizeof w : sizeof n))
+        return false;
+    memcpy(&n, f->first, sizeof n);
+    memcpy(&w, f->first, f->is_wide ? sizeof w : sizeof n);
+    *h = f->is_wide ? (struct file_header){w.e_type,  w.e_phoff,     w.e_shoff, w.e_phentsize,
+                                           w.e_phnum, w.e_shentsize, w.e_shnum, w.e_shstrndx}
+                    : (struct file_header){n.e_type,  n.e_phoff,     n.e_shoff, n.e_phentsize,
+                                           n.e_phnum, n.e_shentsize, n.e_shnum, n.e_shstrndx};
+    return true;
+}
+
+/* What stands at the same place in both classes. */
+static void read_kind(const struct file *f, struct elf_facts *facts)
+{
+    const unsigned char class = (unsigned char)f->first[EI_CLASS];
+    bool same_order = f->first[EI_DATA] == OWN_DATA;
+
+    memcpy(&facts->machine, f->first + offsetof(Elf32_Ehdr, e_machine), sizeof facts->machine);
+    facts->bits = class == ELFCLASS64 ? 64 : 32;
+    facts->is_native = same_order && class == OWN_CLASS && facts->machine == OWN_MACHINE;
+    facts->is_twin = same_order && class == TWIN_CLASS && facts->machine == TWIN_MACHINE;
+    facts->is_go = false;
+    facts->interpreter[0] = 0;
 }
 
 enum elf_result elf_read(int fd, struct elf_facts *facts)
 {
     struct file f;
-    file_header head = {.e_type = 0};
+    struct file_header head;
 
     f.fd = fd;
     ssize_t n = pread(fd, f.first, sizeof f.first, 0);
@@ -199,17 +283,13 @@ enum elf_result elf_read(int fd, struct elf_facts *facts)
     f.have = (size_t)n;
     if (n < SELFMAG || memcmp(f.first, ELFMAG, SELFMAG))
         return ELF_NO_ELF;
-    memcpy(&head, f.first, f.have < sizeof head ? f.have : sizeof head);
-    if (f.have < offsetof(file_header, e_version))
+    if (f.have < offsetof(Elf32_Ehdr, e_version))
         return ELF_MALFORMED;
-    facts->bits = head.e_ident[EI_CLASS] == ELFCLASS64 ? 64 : 32;
-    facts->machine = head.e_machine;
-    facts->is_native = is_native(&head);
-    facts->is_go = false;
-    facts->interpreter[0] = 0;
-    if (!facts->is_native)
+    read_kind(&f, facts);
+    if (!facts->is_native && !facts->is_twin)
         return ELF_READ;
-    if (f.have < sizeof head || (head.e_type != ET_EXEC && head.e_type != ET_DYN) ||
+    f.is_wide = facts->bits == 64;
+    if (!read_header(&f, &head) || (head.type != ET_EXEC && head.type != ET_DYN) ||
         !read_segments(&f, &head, facts))
         return ELF_MALFORMED;
     facts->is_go |= has_section(&f, &head, ".go.buildinfo");

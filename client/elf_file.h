@@ -31,11 +31,21 @@
 #error "the loader of this architecture is not known here"
 #endif
 
+/* The twin of this machine's kind of programs: of the other word size, run by the same kernel. */
+#if defined(__x86_64__) && defined(__LP64__)
+#define ELF_TWIN_LOADER "/lib/ld-linux.so.2"
+#elif defined(__i386__)
+#define ELF_TWIN_LOADER "/lib64/ld-linux-x86-64.so.2"
+#else
+#define ELF_TWIN_LOADER NULL /* there is none */
+#endif
+
 enum { ELF_INTERPRETER_MAX = 256 };
 
 struct elf_facts {
     uint8_t bits;     /* 32 or 64 */
-    bool is_native;   /* of this machine's class, byte order and machine; else no more is known */
+    bool is_native;   /* of this machine's class, byte order and machine */
+    bool is_twin;     /* of its twin's; if of neither no more is known */
     uint16_t machine; /* e_machine as it stands, in this machine's byte order if it is native */
     bool is_go;       /* built by the Go toolchain */
     char interpreter[ELF_INTERPRETER_MAX]; /* empty: statically linked, or itself a loader */

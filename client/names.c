@@ -30,7 +30,8 @@ struct record {
     char name[VD_NAME_MAX];
 };
 static_assert(sizeof(struct record) <= SESSION_NAME_SIZE, "a record fits its place");
-static_assert(sizeof(struct record) <= SESSION_BOOK_SIZE, "a record fits its place");
+static_assert(sizeof(struct record) <= SESSION_BOOK_SIZE && _Alignof(struct record) <= 4,
+              "a record fits its place, and is the same for 32-bit and 64-bit processes");
 
 struct counters {
     uint32_t used;      /* records claimed */

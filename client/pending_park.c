@@ -30,7 +30,7 @@ static struct {
 
 static bool arm(int64_t ns)
 {
-    struct itimerspec t = {.it_value.tv_nsec = ns};
+    struct itimerspec t = {.it_value.tv_nsec = (long)ns};
 
     if (!timer.armed)
         timer.armed = timerfd_settime(timer.fd_1 - 1, 0, &t, NULL) == 0;

@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static_assert(sizeof(struct plan_chain) == 100 && sizeof(struct plan_rule) == 72,
+/* Fields of fixed width that fill the same room in both have the same places in it. */
+static_assert(sizeof(struct plan) == 1648 && sizeof(struct plan_chain) == 100 &&
+                  sizeof(struct plan_rule) == 72 && sizeof(struct vd_hop) == 1368 &&
+                  sizeof(struct vd_pattern) == 284,
               "the same for 32-bit and 64-bit processes");
 static_assert(_Alignof(struct vd_hop) <= 4 && _Alignof(struct vd_pattern) <= 4 &&
                   _Alignof(struct plan) <= 4,

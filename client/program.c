@@ -148,6 +148,14 @@ static enum program_fault judge_loader(const struct program *p)
     return is_same_file(p->loader, ELF_LOADER) ? PROGRAM_FINE : PROGRAM_OTHER_LIBC;
 }
 
+/* "": there is no twin. */
+static const char *twin_loader(void)
+{
+    const char *loader = ELF_TWIN_LOADER;
+
+    return loader ? loader : "";
+}
+
 static enum program_fault judge_elf(struct program *p, int fd)
 {
     struct elf_facts facts;
@@ -160,6 +168,7 @@ static enum program_fault judge_elf(struct program *p, int fd)
     p->bits = facts.bits;
     p->machine = facts.machine;
     strcpy(p->loader, facts.interpreter);
+    p->is_twin = facts.is_twin && !facts.is_go && !strcmp(p->loader, twin_loader());
     if (!facts.is_native)
         return facts.bits != sizeof(void *) * CHAR_BIT ? PROGRAM_OTHER_CLASS
                                                        : PROGRAM_OTHER_MACHINE;
@@ -228,7 +237,7 @@ enum program_fault program_judge(struct program *p, const char *path)
     bool again = true;
 
     p->loader[0] = 0;
-    p->by_shell = false;
+    p->by_shell = p->is_twin = false;
     p->number = ENAMETOOLONG;
     p->fault = PROGRAM_MISSING;
     if (strlen(path) >= sizeof p->path)
@@ -291,6 +300,7 @@ static void print_detail(struct vd_out *out, const struct program *p)
         vd_out_text(out, strerrordesc_np(p->number) ? strerrordesc_np(p->number) : "no reason");
         vd_out_text(out, ")");
     } else if (p->fault == PROGRAM_OTHER_CLASS) {
+        vd_out_text(out, p->is_twin ? ", or install viaduct's library for it" : "");
         vd_out_text(out, " (it is a ");
         vd_out_uint(out, p->bits);
         vd_out_text(out, "-bit program)");

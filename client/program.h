@@ -17,7 +17,7 @@ enum program_fault {
     PROGRAM_OTHER_RIGHTS,  /* setuid or setgid, seen from the current user */
     PROGRAM_CAPABILITIES,  /* file capabilities that the current user would gain */
     PROGRAM_STATIC,        /* loads no library */
-    PROGRAM_OTHER_CLASS,   /* 32 instead of 64 bits, or the other way round */
+    PROGRAM_OTHER_CLASS,   /* 32 instead of 64 bits, or the other way round; see is_twin */
     PROGRAM_OTHER_MACHINE, /* of another processor */
     PROGRAM_OTHER_LIBC,    /* its loader is not this libc's */
     PROGRAM_GO,            /* makes system calls past libc */
@@ -30,14 +30,16 @@ enum { PROGRAM_PATH_MAX = 4096, PROGRAM_LOADER_MAX = 256 };
 
 struct program {
     enum program_fault fault;
-    bool by_shell;               /* a text without #!: execvp() hands it to the shell */
-    int number;                  /* PROGRAM_MISSING: errno */
+    bool by_shell; /* a text without #!: execvp() hands it to the shell */
+    bool is_twin; /* PROGRAM_OTHER_CLASS: the library of that word size can carry it, where it is */
+    int number;   /* PROGRAM_MISSING: errno */
     unsigned bits, machine;      /* of the file */
     char path[PROGRAM_PATH_MAX]; /* what really runs: a script's interpreter, or the file itself */
     char loader[PROGRAM_LOADER_MAX]; /* PT_INTERP */
 };
 
-/* Judges the file at `path`, following #! lines. */
+/* Judges the file at `path`, following #! lines. A program of the other word size is none that can
+ * be carried, unless who asks has a library for it. */
 enum program_fault program_judge(struct program *p, const char *path);
 
 /* Whether what keeps the library out of a program does not keep a supervisor from it

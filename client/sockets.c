@@ -35,6 +35,8 @@ struct entry {
     } u;
 };
 static_assert(sizeof(struct entry) == SESSION_SOCKET_SIZE, "an entry fits its place");
+static_assert(offsetof(struct entry, turn) == 8 && offsetof(struct entry, u) == 52,
+              "the same for 32-bit and 64-bit processes");
 
 enum { WINDOW = 16, PART = 1024 /* entries that get storage at a time */ };
 static_assert(SESSION_SOCKETS_MAX / PART <= 32, "a word has a bit for each part");

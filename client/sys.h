@@ -137,6 +137,7 @@
         (res_state state, const unsigned char *query, int query_len, unsigned char *answer,        \
          int len),                                                                                 \
         (state, query, query_len, answer, len))                                                    \
+    SYS(int, fcntl64, (int fd, int command, void *argument), (fd, command, argument))              \
     SYS(int, wordexp, (const char *words, wordexp_t *result, int flags), (words, result, flags))   \
     SYS(int, mount,                                                                                \
         (const char *source, const char *target, const char *type, unsigned long flags,            \

@@ -10,6 +10,7 @@
 struct found {
     char path[PATH_MAX]; /* the file to execute */
     bool by_shell;   /* a text without #!: the shell runs it, as execvp(3) does (judge_command) */
+    bool twin;       /* it is of the other word size: the twin's library carries it */
     bool supervised; /* it needs a supervisor (judge_command) */
 };
 

@@ -6,6 +6,7 @@
 
 #include "client/program.h"
 #include "client/say.h"
+#include "client/twin.h"
 #include "launcher/parts.h"
 #include "launcher/say.h"
 
@@ -20,7 +21,23 @@ static void judge_missing(const struct found *f, const struct program *p)
         say_die(EXIT_CANNOT_RUN, "%s: its interpreter %s: %s", f->path, p->path, strerror(errno));
 }
 
-void judge_command(struct found *f, enum plan_engine engine)
+/* A supervisor refuses the calls of the other word size. */
+static bool has_library(const struct program *p, bool supervised)
+{
+    char own[PATH_MAX], path[PATH_MAX];
+
+    if (p->fault != PROGRAM_OTHER_CLASS || !p->is_twin)
+        return false;
+    if (supervised)
+        say_die(EXIT_OWN,
+                "%s is a %u-bit program: --engine supervise, --audit and --strict cannot be had "
+                "with it; use a build for this word size, or leave the option out",
+                p->path, p->bits);
+    parts_library(own, false);
+    return twin_library(path, own);
+}
+
+void judge_command(struct found *f, enum plan_engine engine, bool observed)
 {
     static struct program p;
     char text[SAY_MAX];
@@ -37,6 +54,8 @@ void judge_command(struct found *f, enum plan_engine engine)
     program_explain(&out, &p);
     if (p.fault == PROGRAM_NO_SCRIPT || p.fault == PROGRAM_NO_INTERPRETER)
         say_die(EXIT_CANNOT_RUN, "%s %s", p.path, vd_out_string(&out));
-    if (p.fault != PROGRAM_FINE && !(f->supervised && program_needs_supervisor(p.fault)))
+    f->twin = has_library(&p, f->supervised || observed);
+    if (p.fault != PROGRAM_FINE && !f->twin &&
+        !(f->supervised && program_needs_supervisor(p.fault)))
         say_die(EXIT_OWN, "%s %s", p.path, vd_out_string(&out));
 }

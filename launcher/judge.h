@@ -9,7 +9,8 @@
 
 /* Ends the launcher, with the reason and the way out, if the command could not be carried in that
  * way (status 125), or cannot run at all (126). Tells whether the shell runs it, and whether it
- * needs a supervisor. */
-void judge_command(struct found *f, enum plan_engine engine);
+ * needs a supervisor, or the library of the other word size. `observed`: it will be looked at by a
+ * supervisor, whatever it needs. */
+void judge_command(struct found *f, enum plan_engine engine, bool observed);
 
 #endif

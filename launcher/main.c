@@ -86,8 +86,8 @@ int main(int argc, char **argv)
         say_die(EXIT_OWN, "already inside a viaduct session (" SESSION_ENV " is set): the outer "
                           "chain would carry the inner one; leave out one of them");
     find_command(&found, options.command[0]);
-    judge_command(&found, options.engine);
-    parts_library(library);
+    judge_command(&found, options.engine, options.audit || options.strict);
+    parts_library(library, found.twin);
     plan = build_plan(&effective, &options);
     trace_setup(plan, &options);
     probe_recall(plan);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "client/twin.h"
 #include "launcher/say.h"
 
 /* Cuts the last part off, and leaves the slash. False: there is none. */
@@ -29,7 +30,7 @@ static bool own_directory(char dir[PATH_MAX])
 
 static bool is_there(char path[PATH_MAX], const char *dir, const char *below, const char *name)
 {
-    int len = snprintf(path, PATH_MAX, "%s%s/%s", dir, below, name);
+    int len = snprintf(path, PATH_MAX, "%s%s%s%s", dir, below, *below ? "/" : "", name);
     return len < PATH_MAX && access(path, R_OK) == 0;
 }
 
@@ -44,7 +45,7 @@ static bool is_near(char path[PATH_MAX], const char *built_in, const char *name)
     above[strlen(above) - 1] = 0;
     return (cut(above) && (is_there(path, above, built_in, name) ||
                            is_there(path, above, VIADUCT_PKGLIB, name))) ||
-           is_there(path, dir, ".", name);
+           is_there(path, dir, "", name);
 }
 
 static void look(char path[PATH_MAX], const char *built_in, const char *name)
@@ -53,9 +54,14 @@ static void look(char path[PATH_MAX], const char *built_in, const char *name)
         say_die(EXIT_OWN, "%s is missing; it belongs to " VIADUCT_PREFIX "/" VIADUCT_PKGLIB, name);
 }
 
-void parts_library(char path[PATH_MAX])
+void parts_library(char path[PATH_MAX], bool twin)
 {
+    char own[PATH_MAX];
+
     look(path, "preload", "libviaduct.so");
+    strcpy(own, path);
+    if (twin && !twin_library(path, own))
+        say_die(EXIT_OWN, "%s: %s", path, strerror(errno));
     if (strpbrk(path, ": \t\n")) /* LD_PRELOAD is split there */
         say_die(EXIT_OWN,
                 "%s: the loader takes no path with a space or a colon; install viaduct elsewhere",
@@ -106,7 +112,7 @@ static bool is_beside_caller(char path[PATH_MAX], const char *name)
     if (strlen(program_invocation_name) >= sizeof dir)
         return false;
     strcpy(dir, program_invocation_name);
-    return parts_is_launcher(program_invocation_name) && cut(dir) && is_there(path, dir, ".", name);
+    return parts_is_launcher(program_invocation_name) && cut(dir) && is_there(path, dir, "", name);
 }
 
 bool parts_daemon(char path[PATH_MAX])

@@ -7,11 +7,11 @@
 #include <limits.h>
 #include <stdbool.h>
 
-/* The preloaded library, the programs that ask the system's resolver and
- * start a supervisor, and the whole launcher, for
- * one that hands over to it (launcher/quick.c): beside this program in the tree where it was built,
- * or where they were installed. They end the program with status 125 if the file is nowhere. */
-void parts_library(char path[PATH_MAX]);
+/* The preloaded library, for this word size or for the other one; the programs that ask the
+ * system's resolver and start a supervisor, and the whole launcher, for one that hands over to it
+ * (launcher/quick.c): beside this program in the tree where it was built, or where they were
+ * installed. They end the program with status 125 if the file is nowhere. */
+void parts_library(char path[PATH_MAX], bool twin);
 void parts_resolver(char path[PATH_MAX]);
 void parts_supervisor(char path[PATH_MAX]);
 /* The program that puts TLS on a connection. */

@@ -203,10 +203,10 @@ int main(int argc, char **argv)
     if (!are_plain_hops(&effective))
         hand_over();
     find_command(&found, options.command[0]);
-    judge_command(&found, PLAN_ENGINE_AUTO);
+    judge_command(&found, PLAN_ENGINE_AUTO, false);
     if (found.supervised)
         hand_over();
-    parts_library(library);
+    parts_library(library, found.twin);
     plan = build_plan(&effective, &options);
     probe_recall(plan);
     if (is_to_be_asked())

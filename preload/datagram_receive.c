@@ -412,8 +412,8 @@ int datagram_receive_many(int fd, struct sockets_datagram *d, struct mmsghdr *me
             flags |= MSG_DONTWAIT;
         left = timeout ? end - drive_now_ns() : 1;
         if (timeout)
-            *timeout = (struct timespec){left > 0 ? left / 1000000000 : 0,
-                                         left > 0 ? left % 1000000000 : 0};
+            *timeout = (struct timespec){left > 0 ? (time_t)(left / 1000000000) : 0,
+                                         left > 0 ? (long)(left % 1000000000) : 0};
         if (left <= 0)
             break;
     }

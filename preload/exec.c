@@ -49,11 +49,13 @@ static int start_supervised(const char *path, char *const argv[], char *const *w
 
 HOOK int execve(const char *path, char *const argv[], char *const environment[])
 {
-    void *room = exec_stack(exec_environment_size(environment));
-    char *const *with = exec_environment(environment, room);
     struct program p;
+    const struct program *judged = exec_look(&p, path) ? &p : NULL;
+    const char *library = exec_library_for(judged);
+    void *room = exec_stack(exec_environment_size(environment, library));
+    char *const *with = exec_environment(environment, library, room);
 
-    switch (prepare(exec_look(&p, path) ? &p : NULL, path, with)) {
+    switch (prepare(judged, path, with)) {
     case STARTS:
         return sys.execve(path, argv, with);
     case BY_SUPERVISOR:
@@ -95,12 +97,14 @@ static int start_shell(const char *path, char *const argv[], char *const *with)
 
 HOOK int execvpe(const char *file, char *const argv[], char *const environment[])
 {
-    void *room = exec_stack(exec_environment_size(environment));
-    char *const *with = exec_environment(environment, room);
     char path[PATH_MAX];
     struct program p;
     const char *found = exec_search(&p, file, path);
-    enum start start = prepare(found ? &p : NULL, found, with);
+    const struct program *judged = found ? &p : NULL;
+    const char *library = exec_library_for(judged);
+    void *room = exec_stack(exec_environment_size(environment, library));
+    char *const *with = exec_environment(environment, library, room);
+    enum start start = prepare(judged, found, with);
 
     if (start != STARTS)
         return start == FAILS ? -1 : start_supervised(found, argv, with);
@@ -117,12 +121,14 @@ HOOK int execvp(const char *file, char *const argv[])
 
 HOOK int fexecve(int fd, char *const argv[], char *const environment[])
 {
-    void *room = exec_stack(exec_environment_size(environment));
-    char *const *with = exec_environment(environment, room);
     char path[PATH_MAX];
     struct program p;
+    const struct program *judged = exec_look_at(&p, fd, "", AT_EMPTY_PATH, path) ? &p : NULL;
+    const char *library = exec_library_for(judged);
+    void *room = exec_stack(exec_environment_size(environment, library));
+    char *const *with = exec_environment(environment, library, room);
 
-    switch (prepare(exec_look_at(&p, fd, "", AT_EMPTY_PATH, path) ? &p : NULL, path, with)) {
+    switch (prepare(judged, path, with)) {
     case STARTS:
         return sys.fexecve(fd, argv, with);
     case BY_SUPERVISOR:
@@ -136,12 +142,14 @@ HOOK int fexecve(int fd, char *const argv[], char *const environment[])
 HOOK int execveat(int dir, const char *name, char *const argv[], char *const environment[],
                   int flags)
 {
-    void *room = exec_stack(exec_environment_size(environment));
-    char *const *with = exec_environment(environment, room);
     char path[PATH_MAX];
     struct program p;
+    const struct program *judged = exec_look_at(&p, dir, name, flags, path) ? &p : NULL;
+    const char *library = exec_library_for(judged);
+    void *room = exec_stack(exec_environment_size(environment, library));
+    char *const *with = exec_environment(environment, library, room);
 
-    switch (prepare(exec_look_at(&p, dir, name, flags, path) ? &p : NULL, path, with)) {
+    switch (prepare(judged, path, with)) {
     case STARTS:
         return sys.execveat(dir, name, argv, with, flags);
     case BY_SUPERVISOR:

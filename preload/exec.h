@@ -25,15 +25,21 @@ void exec_remember(const char *library, const char *name, const char *value);
 /* The library that goes with what is started; NULL: there is no session. */
 const char *exec_library(void);
 
+/* The one that this program can load: by its word size, of which there are two on some machines. NULL:
+ * nothing was judged; then our own. Whether it is there is for exec_verdict() to say. */
+const char *exec_library_for(const struct program *p);
+
+/* All below: `library` is of exec_library_for(). */
+
 /* Puts both into this process's own environment, if they are not there. */
-void exec_restore_environment(void);
+void exec_restore_environment(const char *library);
 
 /* How many bytes exec_environment() needs for `from`. */
-size_t exec_environment_size(char *const *from);
+size_t exec_environment_size(char *const *from, const char *library);
 
 /* `from` with both variables as they must be: itself where that is so, else a list in `room`. NULL:
  * no kernel would take so many. */
-char *const *exec_environment(char *const *from, void *room);
+char *const *exec_environment(char *const *from, const char *library, void *room);
 
 /* --- the file (exec_judge.c) ----------------------------------------------------------------- */
 

@@ -3,6 +3,9 @@
  * so that its errno is the one that the program expects; the same file is looked at a moment before
  * the kernel does, as every check of a path is.
  */
+#undef _FILE_OFFSET_BITS
+#define _FILE_OFFSET_BITS 64 /* large files and inodes, where libc tells them apart */
+
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <stdlib.h>
@@ -12,6 +15,8 @@
 #include <unistd.h>
 
 #include "client/say.h"
+#include "client/supervised.h"
+#include "client/twin.h"
 #include "preload/exec.h"
 #include "preload/hook.h"
 
@@ -87,42 +92,50 @@ const char *exec_search(struct program *p, const char *name, char path[PATH_MAX]
 
 /* --- the verdict ----------------------------------------------------------------------------- */
 
-static int open_library(void)
+/* 0, or an errno: another word size's library must be one, too. */
+static int try_library(const struct program *p)
 {
-    return open(exec_library(), O_RDONLY | O_CLOEXEC);
-}
+    char path[PATH_MAX];
+    int fd;
 
-/* As what is started will see it: somebody who is not root loses his capabilities by exec. */
-static int open_library_bare(void)
-{
-    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct had[2] = {{0}, {0}}, bare[2];
-    int fd, number;
-
-    if (geteuid() == 0 || syscall(SYS_capget, &head, had) < 0 ||
-        (had[0].effective | had[1].effective) == 0)
-        return open_library();
-    memcpy(bare, had, sizeof bare);
-    bare[0].effective = bare[1].effective = 0;
-    if (syscall(SYS_capset, &head, bare) < 0)
-        return -1;
-    fd = open_library();
-    number = errno;
-    syscall(SYS_capset, &head, had);
-    errno = number;
-    return fd;
+    if (p->fault == PROGRAM_OTHER_CLASS)
+        return twin_library(path, exec_library()) ? 0 : errno;
+    fd = open(exec_library(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    sys.close(fd);
+    return 0;
 }
 
 /* Where the library cannot be read, in a chroot or by another user, the loader would leave it out
- * and start the program all the same. */
-static int library_error(void)
+ * and start the program all the same. As what is started will see it: somebody who is not root
+ * loses his capabilities by exec. */
+static int library_error(const struct program *p)
 {
-    int fd = open_library_bare(), number = errno;
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct had[2] = {{0}, {0}}, bare[2];
+    int number;
 
-    if (fd < 0)
-        return number;
-    sys.close(fd);
-    return 0;
+    if (geteuid() == 0 || syscall(SYS_capget, &head, had) < 0 ||
+        (had[0].effective | had[1].effective) == 0)
+        return try_library(p);
+    memcpy(bare, had, sizeof bare);
+    bare[0].effective = bare[1].effective = 0;
+    if (syscall(SYS_capset, &head, bare) < 0)
+        return errno;
+    number = try_library(p);
+    syscall(SYS_capset, &head, had);
+    return number;
+}
+
+/* 0, EXEC_SUPERVISED, or why not. A supervisor refuses the calls of the other word size. */
+static int find_carrier(const struct program *p)
+{
+    if (p->fault == PROGRAM_FINE)
+        return library_error(p);
+    if (p->fault != PROGRAM_OTHER_CLASS)
+        return exec_find_supervisor(p);
+    return p->is_twin && !supervised_is() ? library_error(p) : EACCES;
 }
 
 static void explain_library(struct vd_out *out, int number)
@@ -140,7 +153,7 @@ int exec_verdict(const struct program *p, const char *path)
 {
     char text[SAY_MAX];
     struct vd_out out = vd_out_over(text, sizeof text);
-    int number = p->fault == PROGRAM_FINE ? library_error() : exec_find_supervisor(p);
+    int number = find_carrier(p);
 
     if (number <= 0)
         return number;

@@ -2,6 +2,9 @@
  * Programs that the library cannot reach are put into the care of a supervisor
  * (launcher/supervise.h): instead of them viaduct-supervise is started, which becomes them.
  */
+#undef _FILE_OFFSET_BITS
+#define _FILE_OFFSET_BITS 64 /* large inodes, where libc tells them apart */
+
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>

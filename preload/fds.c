@@ -100,9 +100,10 @@ HOOK int dup3(int fd, int copy, int flags)
     return r;
 }
 
-static int control(int fd, int command, void *argument)
+/* fcntl64() takes another record for locks than fcntl() where files have two kinds of offsets. */
+static int control(__typeof__(sys.fcntl) real, int fd, int command, void *argument)
 {
-    int r = sys.fcntl(fd, command, argument);
+    int r = real(fd, command, argument);
 
     if (r >= 0 && (command == F_DUPFD || command == F_DUPFD_CLOEXEC))
         after_dup(fd, r);
@@ -110,23 +111,23 @@ static int control(int fd, int command, void *argument)
 }
 
 /* All commands take one argument or none, which the kernel gets as it came. */
-#define CONTROL(fd, command)                                                                       \
+#define CONTROL(real, fd, command)                                                                 \
     va_list arguments;                                                                             \
     void *argument;                                                                                \
                                                                                                    \
     va_start(arguments, command);                                                                  \
     argument = va_arg(arguments, void *);                                                          \
     va_end(arguments);                                                                             \
-    return control(fd, command, argument)
+    return control(real, fd, command, argument)
 
 HOOK int fcntl(int fd, int command, ...)
 {
-    CONTROL(fd, command);
+    CONTROL(sys.fcntl, fd, command);
 }
 
 HOOK int fcntl64(int fd, int command, ...)
 {
-    CONTROL(fd, command);
+    CONTROL(sys.fcntl64, fd, command);
 }
 
 int __fcntl(int fd, int command, ...);
@@ -135,7 +136,7 @@ int __dup2(int fd, int copy);
 
 HOOK int __fcntl(int fd, int command, ...)
 {
-    CONTROL(fd, command);
+    CONTROL(sys.fcntl, fd, command);
 }
 
 HOOK int __close(int fd)

@@ -42,7 +42,8 @@ struct wait {
 
 static struct timespec to_timespec(int64_t ns)
 {
-    return (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000),
+                             .tv_nsec = (long)(ns % 1000000000)};
 }
 
 static int64_t left_ns(const struct wait *w)
@@ -197,7 +198,7 @@ static int wait_for(struct pollfd *fds, nfds_t count, const struct timespec *tim
     struct wait w = {.fds = fds, .count = count, .shown = on_stack, .mask = mask};
     struct room room = {.waiter = -1};
 
-    w.deadline_ns = deadline_of(timeout && timeout->tv_sec > 3200000000 ? NULL : timeout);
+    w.deadline_ns = deadline_of(timeout && (int64_t)timeout->tv_sec > 3200000000 ? NULL : timeout);
     if (count >= ON_STACK)
         w.shown = map(&room, count + 1);
     if (!w.shown)
@@ -387,7 +388,8 @@ static void leave_rest(struct timeval *timeout, int64_t until_ns)
 
     if (left < 0)
         left = 0;
-    *timeout = (struct timeval){.tv_sec = left / 1000000000, .tv_usec = left % 1000000000 / 1000};
+    *timeout = (struct timeval){.tv_sec = (time_t)(left / 1000000000),
+                                .tv_usec = (suseconds_t)(left % 1000000000 / 1000)};
 }
 
 HOOK int select(int count, fd_set *r, fd_set *w, fd_set *x, struct timeval *timeout)

@@ -94,18 +94,20 @@ struct spawn {
     const char *path;
     const posix_spawn_file_actions_t *actions;
     const posix_spawnattr_t *attributes;
-    char *const *argv, *const *with;
+    char *const *argv, *const *environment;
     __typeof__(posix_spawn) *real;
+    char *const *with; /* the environment with what belongs there */
+    bool judged;       /* the program was, and can be read */
+    struct program program;
 };
 
-static int judge_elsewhere(const char *path, int dir)
+static int judge_elsewhere(struct spawn *s, int dir)
 {
     char shown[PATH_MAX];
-    struct program p;
-    bool judged = exec_look_at(&p, dir, path, 0, shown);
 
+    s->judged = exec_look_at(&s->program, dir, s->path, 0, shown);
     sys.close(dir);
-    return judged ? exec_verdict(&p, shown) : 0;
+    return s->judged ? exec_verdict(&s->program, shown) : 0;
 }
 
 static int spawn_supervised(const struct spawn *s)
@@ -118,22 +120,27 @@ static int spawn_supervised(const struct spawn *s)
     return s->real(s->pid, d.starter, s->actions, s->attributes, d.argv, d.environment);
 }
 
-static int judge(const struct spawn *s)
+static int judge(struct spawn *s)
 {
     int dir = s->path && *s->path != '/' ? child_directory(s->actions) : AT_FDCWD;
-    struct program p;
 
     if (dir >= 0)
-        return judge_elsewhere(s->path, dir);
-    if (dir == AT_FDCWD)
-        return exec_look(&p, s->path) ? exec_verdict(&p, s->path) : 0;
-    return errno;
+        return judge_elsewhere(s, dir);
+    if (dir != AT_FDCWD)
+        return errno;
+    s->judged = exec_look(&s->program, s->path);
+    return s->judged ? exec_verdict(&s->program, s->path) : 0;
 }
 
-static int start(const struct spawn *s)
+static int start(struct spawn *s)
 {
-    int saved = errno, r = s->with ? judge(s) : E2BIG;
+    int saved = errno, r = judge(s);
+    const char *library = exec_library_for(s->judged ? &s->program : NULL);
+    void *room = exec_stack(exec_environment_size(s->environment, library));
 
+    s->with = exec_environment(s->environment, library, room);
+    if (r <= 0 && !s->with)
+        r = E2BIG;
     if (r <= 0)
         pending_before_exec();
     if (r == 0)
@@ -148,9 +155,7 @@ HOOK int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_action
                      const posix_spawnattr_t *attributes, char *const argv[],
                      char *const environment[])
 {
-    void *room = exec_stack(exec_environment_size(environment));
-    struct spawn s = {
-        pid, path, actions, attributes, argv, exec_environment(environment, room), sys.posix_spawn};
+    struct spawn s = {pid, path, actions, attributes, argv, environment, sys.posix_spawn};
 
     return start(&s);
 }
@@ -170,9 +175,9 @@ HOOK int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actio
                       const posix_spawnattr_t *attributes, char *const argv[],
                       char *const environment[])
 {
-    void *room = exec_stack(exec_environment_size(environment));
-    struct spawn s = {
-        pid, file, actions, attributes, argv, exec_environment(environment, room), sys.posix_spawn};
+    const char *library = exec_library_for(NULL);
+    void *room = exec_stack(exec_environment_size(environment, library));
+    struct spawn s = {pid, file, actions, attributes, argv, environment, sys.posix_spawn};
     char path[PATH_MAX];
     struct program p;
 
@@ -182,7 +187,8 @@ HOOK int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actio
         return start(&s);
     if (exec_library() && changes_directory(actions))
         return ENOENT;
-    return sys.posix_spawnp(pid, file, actions, attributes, argv, s.with);
+    return sys.posix_spawnp(pid, file, actions, attributes, argv,
+                            exec_environment(environment, library, room));
 }
 
 /* --- the shell, started by libc itself with the environment as it stands --------------------- */
@@ -192,10 +198,10 @@ static bool prepare_shell(void)
 {
     int saved = errno;
     struct program p;
-    int verdict;
+    bool judged = exec_look(&p, "/bin/sh");
+    int verdict = judged ? exec_verdict(&p, "/bin/sh") : 0;
 
-    exec_restore_environment();
-    verdict = exec_look(&p, "/bin/sh") ? exec_verdict(&p, "/bin/sh") : 0;
+    exec_restore_environment(exec_library_for(judged ? &p : NULL));
     if (verdict == EXEC_SUPERVISED)
         say_always("/bin/sh is not started: the C library starts it itself, and it would need a "
                    "supervisor");

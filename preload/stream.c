@@ -44,7 +44,8 @@ static int64_t to_ns(const struct timeval *t)
 
 static struct timeval to_timeval(int64_t ns)
 {
-    return (struct timeval){.tv_sec = ns / 1000000000, .tv_usec = ns % 1000000000 / 1000 + 1};
+    return (struct timeval){.tv_sec = (time_t)(ns / 1000000000),
+                            .tv_usec = (suseconds_t)(ns % 1000000000 / 1000 + 1)};
 }
 
 static void get(const struct call *c, int name, void *value, socklen_t len)

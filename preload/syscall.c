@@ -14,6 +14,9 @@
 #include "client/lookup.h"
 #include "preload/hook.h"
 
+#ifdef SYS_recvmmsg_time64
+int __recvmmsg64(int fd, struct mmsghdr *messages, unsigned int count, int flags, void *timeout);
+#endif
 #if !__GLIBC_PREREQ(2, 36)
 int fsopen(const char *type, unsigned int flags);
 #endif
@@ -45,8 +48,17 @@ static long moves_bytes(long number, const long a[6], bool *known)
     case SYS_recvmmsg:
         return recvmmsg((int)a[0], (struct mmsghdr *)a[1], (unsigned)a[2], (int)a[3],
                         (struct timespec *)a[4]);
+#ifdef SYS_recvmmsg_time64
+    case SYS_recvmmsg_time64:
+        return __recvmmsg64((int)a[0], (struct mmsghdr *)a[1], (unsigned)a[2], (int)a[3],
+                            (void *)a[4]);
+#endif
     case SYS_sendfile:
         return sendfile((int)a[0], (int)a[1], (off_t *)a[2], (size_t)a[3]);
+#ifdef SYS_sendfile64
+    case SYS_sendfile64:
+        return sendfile64((int)a[0], (int)a[1], (off64_t *)a[2], (size_t)a[3]);
+#endif
     case SYS_splice:
         return splice((int)a[0], (off64_t *)a[1], (int)a[2], (off64_t *)a[3], (size_t)a[4],
                       (unsigned)a[5]);
@@ -69,6 +81,10 @@ static long handles_descriptors(long number, const long a[6], bool *known)
         return dup3((int)a[0], (int)a[1], (int)a[2]);
     case SYS_fcntl:
         return fcntl((int)a[0], (int)a[1], a[2]);
+#ifdef SYS_fcntl64
+    case SYS_fcntl64:
+        return fcntl64((int)a[0], (int)a[1], a[2]);
+#endif
     case SYS_ioctl:
         return ioctl((int)a[0], (unsigned long)a[1], (void *)a[2]);
     case SYS_close:
@@ -128,8 +144,10 @@ static long by_name(long number, const long a[6], bool *known)
         return bind((int)a[0], (const struct sockaddr *)a[1], (socklen_t)a[2]);
     case SYS_listen:
         return listen((int)a[0], (int)a[1]);
+#ifdef SYS_accept
     case SYS_accept:
         return accept((int)a[0], (struct sockaddr *)a[1], (socklen_t *)a[2]);
+#endif
     case SYS_accept4:
         return accept4((int)a[0], (struct sockaddr *)a[1], (socklen_t *)a[2], (int)a[3]);
     case SYS_getsockname:
@@ -147,6 +165,60 @@ static long by_name(long number, const long a[6], bool *known)
     }
 }
 
+#ifdef SYS_socketcall
+
+/* The same calls as one, with a number and the arguments in memory (linux/net.h). */
+static const struct {
+    short number, count;
+} socketcalls[] = {
+    {0, 0},
+    {SYS_socket, 3},
+    {SYS_bind, 3},
+    {SYS_connect, 3},
+    {SYS_listen, 2},
+    {SYS_accept4, 3},
+    {SYS_getsockname, 3},
+    {SYS_getpeername, 3},
+    {SYS_socketpair, 4},
+    {SYS_sendto, 4},   /* send */
+    {SYS_recvfrom, 4}, /* recv */
+    {SYS_sendto, 6},
+    {SYS_recvfrom, 6},
+    {SYS_shutdown, 2},
+    {SYS_setsockopt, 5},
+    {SYS_getsockopt, 5},
+    {SYS_sendmsg, 3},
+    {SYS_recvmsg, 3},
+    {SYS_accept4, 4},
+    {SYS_recvmmsg, 5},
+    {SYS_sendmmsg, 4},
+};
+
+/* What the kernel cannot read is left to it. */
+static long by_socketcall(unsigned long call, const long *from, bool *known)
+{
+    long a[6] = {0};
+
+    *known = call > 0 && call < sizeof socketcalls / sizeof *socketcalls &&
+             hook_is_readable((const struct sockaddr *)from,
+                              (socklen_t)(socketcalls[call].count * sizeof *from));
+    if (!*known)
+        return 0;
+    memcpy(a, from, (size_t)socketcalls[call].count * sizeof *from);
+    return by_name(socketcalls[call].number, a, known);
+}
+
+#endif
+
+static long by_number(long number, const long a[6], bool *known)
+{
+#ifdef SYS_socketcall
+    if (number == SYS_socketcall)
+        return by_socketcall((unsigned long)a[0], (const long *)a[1], known);
+#endif
+    return by_name(number, a, known);
+}
+
 HOOK long syscall(long number, ...)
 {
     va_list arguments;
@@ -157,6 +229,6 @@ HOOK long syscall(long number, ...)
     for (int i = 0; i < 6; i++)
         a[i] = va_arg(arguments, long);
     va_end(arguments);
-    r = by_name(number, a, &known);
+    r = by_number(number, a, &known);
     return known ? r : sys.syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }

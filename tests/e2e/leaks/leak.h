@@ -13,6 +13,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* Of libc's symbols. */
+#ifdef __i386__
+#define FIRST_VERSION "GLIBC_2.0"
+#else
+#define FIRST_VERSION "GLIBC_2.2.5"
+#endif
+
 /* What a row is played with; bits of `with`. */
 enum {
     TCP = 1,
@@ -41,6 +48,7 @@ struct row {
 };
 
 extern const struct row socket_rows[], name_rows[], program_rows[]; /* end with calls NULL */
+extern const struct row narrow_rows[];                              /* of 32-bit programs */
 
 static inline const struct sockaddr *at(const struct to *t)
 {

@@ -12,9 +12,15 @@
 enum { ANSWER_MAX = 1024 };
 static unsigned char answer[ANSWER_MAX];
 
-/* Calls that only programs of old find; bound as theirs are. */
-#define OLD(type, name, parameters)                                                                \
-    __asm__(".symver old_" #name "," #name "@GLIBC_2.2.5");                                        \
+/* Calls that only programs of old find; bound as theirs are. `since`: their version, where that is
+ * not the first one of this machine's libc. */
+#ifdef __i386__
+#define VERSION(since) "@GLIBC_" since
+#else
+#define VERSION(since) "@" FIRST_VERSION
+#endif
+#define OLD(type, name, since, parameters)                                                         \
+    __asm__(".symver old_" #name "," #name VERSION(since));                                        \
     extern type old_##name parameters
 
 /* --- getaddrinfo ----------------------------------------------------------------------------- */
@@ -103,9 +109,9 @@ static void do_gethostbyaddr_r(const struct to *t)
     gethostbyaddr_r(bytes, len, t->family, &entry, buf, sizeof buf, &result, &error);
 }
 
-OLD(struct hostent *, res_gethostbyname, (const char *));
-OLD(struct hostent *, res_gethostbyname2, (const char *, int));
-OLD(struct hostent *, res_gethostbyaddr, (const void *, socklen_t, int));
+OLD(struct hostent *, res_gethostbyname, "2.0", (const char *));
+OLD(struct hostent *, res_gethostbyname2, "2.0", (const char *, int));
+OLD(struct hostent *, res_gethostbyaddr, "2.0", (const void *, socklen_t, int));
 
 static void do_old_gethostbyname(const struct to *t)
 {
@@ -167,15 +173,15 @@ typedef int nquery(res_state, const char *, int, int, unsigned char *, int);
 typedef int nquery_in(res_state, const char *, const char *, int, int, unsigned char *, int);
 typedef int nsend_it(res_state, const unsigned char *, int, unsigned char *, int);
 
-OLD(int, __res_query, (const char *, int, int, unsigned char *, int));
-OLD(int, __res_search, (const char *, int, int, unsigned char *, int));
-OLD(int, __res_querydomain, (const char *, const char *, int, int, unsigned char *, int));
-OLD(int, __res_send, (const unsigned char *, int, unsigned char *, int));
-OLD(int, __res_nquery, (res_state, const char *, int, int, unsigned char *, int));
-OLD(int, __res_nsearch, (res_state, const char *, int, int, unsigned char *, int));
-OLD(int, __res_nquerydomain,
+OLD(int, __res_query, "2.2", (const char *, int, int, unsigned char *, int));
+OLD(int, __res_search, "2.2", (const char *, int, int, unsigned char *, int));
+OLD(int, __res_querydomain, "2.2", (const char *, const char *, int, int, unsigned char *, int));
+OLD(int, __res_send, "2.0", (const unsigned char *, int, unsigned char *, int));
+OLD(int, __res_nquery, "2.2", (res_state, const char *, int, int, unsigned char *, int));
+OLD(int, __res_nsearch, "2.2", (res_state, const char *, int, int, unsigned char *, int));
+OLD(int, __res_nquerydomain, "2.2",
     (res_state, const char *, const char *, int, int, unsigned char *, int));
-OLD(int, __res_nsend, (res_state, const unsigned char *, int, unsigned char *, int));
+OLD(int, __res_nsend, "2.2", (res_state, const unsigned char *, int, unsigned char *, int));
 
 /* <resolv.h> gives the names without underscores a meaning of their own. */
 #undef res_query
@@ -301,20 +307,21 @@ static void do_ivaliduser(const struct to *t)
 enum { PROGRAM = 100003, VERSION = 3 };
 
 typedef unsigned long number;
-OLD(void *, clnt_create, (const char *, number, number, const char *));
-OLD(int, callrpc, (const char *, number, number, number, void *, void *, void *, void *));
-OLD(int, getrpcport, (const char *, number, number, unsigned));
-OLD(unsigned short, pmap_getport, (struct sockaddr_in *, number, number, unsigned));
-OLD(void *, pmap_getmaps, (struct sockaddr_in *));
-OLD(void *, clnttcp_create, (struct sockaddr_in *, number, number, int *, unsigned, unsigned));
-OLD(void *, clntudp_create, (struct sockaddr_in *, number, number, struct timeval, int *));
-OLD(void *, clntudp_bufcreate,
+OLD(void *, clnt_create, "2.0", (const char *, number, number, const char *));
+OLD(int, callrpc, "2.0", (const char *, number, number, number, void *, void *, void *, void *));
+OLD(int, getrpcport, "2.0", (const char *, number, number, unsigned));
+OLD(unsigned short, pmap_getport, "2.0", (struct sockaddr_in *, number, number, unsigned));
+OLD(void *, pmap_getmaps, "2.0", (struct sockaddr_in *));
+OLD(void *, clnttcp_create, "2.0",
+    (struct sockaddr_in *, number, number, int *, unsigned, unsigned));
+OLD(void *, clntudp_create, "2.0", (struct sockaddr_in *, number, number, struct timeval, int *));
+OLD(void *, clntudp_bufcreate, "2.0",
     (struct sockaddr_in *, number, number, struct timeval, int *, unsigned, unsigned));
-OLD(int, rtime, (struct sockaddr_in *, struct timeval *, struct timeval *));
-OLD(int, clnt_broadcast, (number, number, number, void *, void *, void *, void *, void *));
-OLD(void *, authdes_create, (const char *, unsigned, struct sockaddr *, void *));
-OLD(void *, authdes_pk_create, (const char *, void *, unsigned, struct sockaddr *, void *));
-OLD(int, pmap_rmtcall, (struct sockaddr_in *, number, number, number));
+OLD(int, rtime, "2.1", (struct sockaddr_in *, struct timeval *, struct timeval *));
+OLD(int, clnt_broadcast, "2.0", (number, number, number, void *, void *, void *, void *, void *));
+OLD(void *, authdes_create, "2.1", (const char *, unsigned, struct sockaddr *, void *));
+OLD(void *, authdes_pk_create, "2.1", (const char *, void *, unsigned, struct sockaddr *, void *));
+OLD(int, pmap_rmtcall, "2.0", (struct sockaddr_in *, number, number, number));
 
 static struct sockaddr_in in4(const struct to *t, uint16_t port)
 {

@@ -176,6 +176,9 @@ int main(int argc, char **argv)
     add_rows(socket_rows, false);
     add_rows(name_rows, true);
     add_rows(program_rows, false);
+#if __TIMESIZE == 32
+    add_rows(narrow_rows, false);
+#endif
     if (!strcmp(what, "list"))
         list();
     else if (!strcmp(what, "play"))

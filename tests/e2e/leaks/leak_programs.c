@@ -213,10 +213,10 @@ static void do_dlvsym(const struct to *t)
 {
     void *libc = dlopen("libc.so.6", RTLD_LAZY);
 
-    use(t, (connects *)dlvsym(libc, "connect", "GLIBC_2.2.5"),
-        (sends *)dlvsym(libc, "sendto", "GLIBC_2.2.5"));
-    use(t, (connects *)dlvsym(RTLD_DEFAULT, "connect", "GLIBC_2.2.5"),
-        (sends *)dlvsym(RTLD_DEFAULT, "sendto", "GLIBC_2.2.5"));
+    use(t, (connects *)dlvsym(libc, "connect", FIRST_VERSION),
+        (sends *)dlvsym(libc, "sendto", FIRST_VERSION));
+    use(t, (connects *)dlvsym(RTLD_DEFAULT, "connect", FIRST_VERSION),
+        (sends *)dlvsym(RTLD_DEFAULT, "sendto", FIRST_VERSION));
 }
 
 const struct row program_rows[] = {
