@@ -236,20 +236,31 @@ static void print_options(FILE *to, const struct import *im)
         fprintf(to, "timeout = %u.%03u\n", ms / 1000, ms % 1000);
 }
 
+/* Without a default server what no path reaches fails; a chain must be there all the same. */
+static void put_rest(FILE *to, const struct import *im, const char *bypass)
+{
+    if (im->bypass_count > 0)
+        fprintf(to, "rule direct { match = {%s} action = \"direct\" }\n", bypass);
+    fputs("rule rest { match = {\"*\"} action = \"refuse\" }\nbypass = {}\n", to);
+}
+
 static int put_together(FILE *to, const struct import *im, char *const parts[5], char **error)
 {
-    if (im->hop_count == 0)
+    if (im->hop_count == 0 && !im->first_path)
         return vd_conf_wrong(error, "%s: no proxy stands in it", im->path);
     if (im->hop_count > VD_HOPS_MAX)
         return vd_conf_wrong(error, "%s: a chain of %u proxies; allowed: up to %d", im->path,
                              im->hop_count, VD_HOPS_MAX);
     fprintf(to, "# Made from %s by viaduct --import.\n%s", im->path, parts[0]);
-    fprintf(to, "chain default {\n    hops = {%s}\n    mode = \"%s\"\n", parts[2], im->mode);
+    fprintf(to, "chain default {\n    hops = {%s}\n    mode = \"%s\"\n",
+            im->hop_count ? parts[2] : im->first_path, im->mode);
     if (im->pick && strcmp(im->mode, "strict") != 0 && strcmp(im->mode, "dynamic") != 0)
         /* proxychains takes as many as there are */
         fprintf(to, "    pick = %u\n", im->pick < im->hop_count ? im->pick : im->hop_count);
     fprintf(to, "}\n%s%s", parts[1], parts[4]);
-    if (!im->keeps_bypass || im->bypass_count > 0)
+    if (im->hop_count == 0)
+        put_rest(to, im, parts[3]);
+    else if (!im->keeps_bypass || im->bypass_count > 0)
         fprintf(to, "bypass = {%s}\n", parts[3]);
     print_options(to, im);
     return 0;
@@ -294,6 +305,7 @@ int vd_conf_import(FILE *to, const char *path, char **error)
     else
         r = read_parts(to, &im, from, dialect, error);
     fclose(from);
+    free(im.first_path);
     explicit_bzero(&im, sizeof im);
     return r;
 }

@@ -30,6 +30,7 @@ struct import {
     } servers[2];
     char reaches[1024];
     bool in_path;
+    char *first_path; /* the hop of the first path, in quotes; freed at the end */
 };
 
 /* "# FILE:LINE: text", and why. */

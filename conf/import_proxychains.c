@@ -76,6 +76,12 @@ static bool set_number(struct import *im, const char *word, const char *value)
     return true;
 }
 
+static bool is_type(const char *word)
+{
+    return !strcmp(word, "socks4") || !strcmp(word, "socks5") || !strcmp(word, "http") ||
+           !strcmp(word, "raw");
+}
+
 /* WORD VALUE, WORD = VALUE or WORD=VALUE; "" if there is none. */
 static const char *value_of(char **words, unsigned count)
 {
@@ -100,6 +106,8 @@ static void option(struct import *im, char **words, unsigned count, const char *
         set_mode(im, words[0]);
     else if (!strcmp(words[0], "localnet"))
         localnet(im, value, text);
+    else if (!why && is_type(words[0]))
+        import_note(im, words[0], "a proxy before [ProxyList]: left out"); /* with its password */
     else if (!why && !set_number(im, words[0], value))
         why = "not understood";
     if (why)
@@ -123,11 +131,13 @@ static void proxy(struct import *im, char **words, unsigned count, const char *t
 
     if (!strcmp(words[0], "raw")) {
         import_note(im, words[0],
-                    "a hop without a protocol: viaductd's forward:// listener does that");
+                    "a hop without a protocol: viaductd's forward:// listener does that; the chain "
+                    "goes without it");
         return;
     }
     if (!scheme || port < 1) {
-        import_note(im, words[0], "not understood as TYPE HOST PORT [USER PASSWORD]");
+        import_note(im, words[0],
+                    "not understood as TYPE HOST PORT [USER PASSWORD]; the chain goes without it");
         return;
     }
     (void)text; /* it may hold a password */

@@ -45,6 +45,8 @@ static const char *torsocks_reason(const char *word)
         return "viaduct finds a range of placeholder addresses by itself";
     if (!strcasecmp(word, "AllowInbound"))
         return "listeners are left alone; see `listen` in viaduct.conf(5)";
+    if (!strcasecmp(word, "EnableIPv6"))
+        return "IPv6 is always carried";
     return "not understood";
 }
 
@@ -100,6 +102,10 @@ static void put_path(struct import *im)
         fprintf(im->chains, "chain path%u { hops = {%s} }\n", im->rule_count, hop);
         fprintf(im->rules, "rule path%u { match = {%s} chain = \"path%u\" }\n", im->rule_count,
                 im->reaches, im->rule_count);
+        if (!im->first_path) {
+            im->first_path = hop;
+            return;
+        }
     }
     free(hop);
 }
@@ -162,6 +168,10 @@ void import_tsocks(struct import *im, char **words, unsigned count, const char *
         net(im, words[0][0] == 'l', value, text);
     } else if (!strcmp(words[0], "fallback")) {
         import_note(im, text, "nothing goes directly because a proxy fails");
+    } else if (!strncmp(words[0], "tordns_", strlen("tordns_"))) {
+        import_note(im, text,
+                    "with socks5h names are the proxy's; viaduct finds a range of "
+                    "placeholder addresses by itself");
     } else if (!describes_server(im, words[0], value, text)) {
         import_note(im, text, "not understood");
     }

@@ -63,6 +63,24 @@ ROWS = [
       r'chain "path1" \{\n.*hops = \{"socks5://delius:\*\*\*@10\.1\.7\.25:1080"\}',
       r'rule "path1" \{\n.*match = \{"150\.0\.0\.0/16"\}', r'bypass = \{"192\.168\.0\.0/16"\}', 'dns = "local"'],
      ["4: reaches = 150.1.0.0:80-1024/255.255.0.0: not understood", "13: fallback = yes: nothing goes"]),
+    ("tsocks: no default server",
+     "local = 10.0.0.0/8\npath {\n  reaches = 150.0.0.0/255.255.0.0\n  server = 10.1.7.25\n}\ntordns_enable = true\n",
+     [r'chain "path1" \{\n.*hops = \{"socks4://10\.1\.7\.25:1080"\}', r'match = \{"150\.0\.0\.0/16"\}',
+      r'rule "direct" \{\n.*match = \{"10\.0\.0\.0/8"\}\n.*"direct"\n\}\nrule "rest" \{\n.*match = \{"\*"\}\n.*"refuse"',
+      r"bypass = \{\}"],
+     ["6: tordns_enable = true: with socks5h"]),
+    ("proxychains: a proxy in the wrong place",
+     "strict_chain\nsocks5 10.0.0.9 1080 lamer secret\n[ProxyList]\nhttp 10.0.0.1 1\n", [r'"http://10\.0\.0\.1:1"'],
+     ["2: socks5: a proxy before [ProxyList]: left out"]),
+    ("proxychains: each way to resolve names",
+     "strict_chain\nproxy_dns_old\n[ProxyList]\nsocks5 10.0.0.1 1\n", [r'"socks5h://10', 'dns = "remote"'], []),
+    ("proxychains: every address of a port", "strict_chain\nlocalnet 0.0.0.0:80/0.0.0.0\nlocalnet [::]:80/0\n[ProxyList]\n"
+     "http 10.0.0.1 1\n", [r'bypass = \{"0\.0\.0\.0/0:80", "\[::(/0)?\](/0)?:80"\}'], []),
+    ("proxychains: lines of another system, comments",
+     "strict_chain\r\n  # dynamic_chain\r\n[ProxyList]\r\n\tsocks5\t10.0.0.1\t1080\tu\tp # mine\r\n",
+     [r'"socks5://u:\*\*\*@10\.0\.0\.1:1080"'], []),
+    ("torsocks: IPv6", "TorPort 9050\nEnableIPv6 1\nAllowOutboundLocalhost 2\n", ['"127.0.0.0/8"'],
+     ["2: EnableIPv6 1: IPv6 is always"]),
 ]
 
 REFUSED = [
@@ -108,11 +126,37 @@ def test_refusals(desk):
     desk.refused(["--import", "nowhere"], OWN, "--import: nowhere: No such file or directory")
 
 
+# The samples that Debian ships, and what they say.
+SHIPPED = {
+    "/etc/proxychains4.conf": ['hops = {"socks4a://127.0.0.1:9050"}', 'mode = "strict"', 'dns = "remote"', "timeout = 23"],
+    "/etc/tor/torsocks.conf": ['hops = {"socks5h://127.0.0.1:9050"}', 'dns = "remote"'],
+    "/etc/tsocks.conf": ['hops = {"socks5://192.168.0.1:1080"}', 'hops = {"socks5://delius:***@10.1.7.25:1080"}',
+                         'match = {"150.0.0.0/16", "150.1.0.0/16:80"}', 'bypass = {"192.168.0.0/24", "10.0.0.0/8"}'],
+}
+
+
 def test_what_debian_ships(desk):
+    for path, wanted in SHIPPED.items():
+        with open(path, encoding="utf-8") as file:
+            written, effective = imported(desk, file.read())
+        for text in wanted:
+            holds(text in effective, f"{path}: {text} in\n{effective}")
+        holds("not understood" not in written, written)
+
+
+def test_all_that_a_sample_mentions(desk):
+    """Every option that the comments of proxychains4.conf show, as if it were one."""
+    options = re.compile(r"#\s*((?:localnet|dnat|quiet_mode|proxy_dns|proxy_dns_old|proxy_dns_daemon|chain_len|"
+                         r"random_chain|remote_dns_subnet)(?: *$| *=? *[\d\[:].*))")
     with open("/etc/proxychains4.conf", encoding="utf-8") as file:
-        written, effective = imported(desk, file.read())
-    holds('hops = {"socks4a://127.0.0.1:9050"}' in effective, effective)
+        lines = [options.sub(r"\1", line) for line in file]
+    count = sum(not line.startswith("#") and line.strip() != "" for line in lines)
+    holds(count > 20, f"{count} options")
+    written, effective = imported(desk, "".join(lines))
     holds("not understood" not in written, written)
+    for text in ('mode = "random"', '"192.168.1.0/24:80"', '"172.16.0.0/12"', '"[::/0]:80"'):
+        holds(text in effective, f"{text} in\n{effective}")
+    same(written.count("dnat "), 4, "dnat, as comments")
 
 
 def cases(desk):
