@@ -101,7 +101,8 @@ static int hop_wrong(const char *url, const struct vd_url_error *why, char **err
     if (!strcmp(why->part, "url"))
         return vd_conf_wrong(error, "bad proxy URL `%s`; allowed: %s", text, why->allowed);
     if (!strcmp(why->part, "scheme"))
-        return vd_conf_wrong(error, "bad scheme in the proxy URL `%s`; allowed: " SERVED, text);
+        return vd_conf_wrong(error, "%s scheme in the proxy URL `%s`; allowed: " SERVED,
+                             strstr(text, "://") ? "bad" : "no", text);
     return vd_conf_wrong(error, "bad %s in the proxy URL `%s`; allowed: %s", why->part, text,
                          why->allowed);
 }

@@ -230,7 +230,9 @@ int listen_open(struct listen_set *set, const struct listen_set *have, char **er
         int number = errno;
         struct vd_out out = vd_out_over(text, sizeof text);
         listen_print(&out, &set->at[i]);
-        if (asprintf(error, "cannot listen on %s: %s", vd_out_string(&out), strerror(number)) < 0)
+        if (asprintf(error, "cannot listen on %s: %s%s", vd_out_string(&out), strerror(number),
+                     number == EADDRINUSE ? "; end who listens there, or take another port" : "") <
+            0)
             *error = NULL;
         listen_unlink_unless(set, have);
         listen_close_unless(set, have);

@@ -244,8 +244,8 @@ static void read_target(struct check *c, const char *text)
     int r = vd_endpoint_read(&c->target, text, strlen(text), 0);
 
     if (r < 0)
-        say_die(EXIT_OWN, "--check: `%s` is no target: bad %s; allowed: HOST:PORT, [IPV6]:PORT",
-                text, r == -VD_ERR_NAME_FORM ? "host" : "port, from 1 to 65535");
+        say_die(EXIT_OWN, "--check: `%s` is no target: %s; allowed: HOST:PORT, [IPV6]:PORT", text,
+                r == -VD_ERR_NAME_FORM ? "bad host" : "it has no port, or none from 1 to 65535");
     c->has_target = true;
 }
 

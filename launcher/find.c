@@ -53,7 +53,14 @@ static void search_path(char path[PATH_MAX], const char *command)
     }
     if (denied)
         say_die(EXIT_CANNOT_RUN, "%s: found, but it may not be executed", command);
-    say_die(EXIT_NOT_FOUND, "%s: command not found", command);
+    say_die(EXIT_NOT_FOUND, "%s: command not found; try how it is spelled, or its path", command);
+}
+
+static const char *remedy(int error)
+{
+    return error == EISDIR   ? "; name a program in it"
+           : error == EACCES ? "; chmod +x makes a program of a file, if it is one"
+                             : "";
 }
 
 static void find_file(char path[PATH_MAX], const char *command)
@@ -68,7 +75,7 @@ static void find_file(char path[PATH_MAX], const char *command)
     if (error == ENOENT || error == ENOTDIR)
         say_die(EXIT_NOT_FOUND, "%s: %s", path, strerror(error));
     if (error)
-        say_die(EXIT_CANNOT_RUN, "%s: %s", path, strerror(error));
+        say_die(EXIT_CANNOT_RUN, "%s: %s%s", path, strerror(error), remedy(error));
 }
 
 void find_command(struct found *f, const char *command)

@@ -33,7 +33,8 @@ static void setup_say(const struct options *o)
     if (o->log) {
         fd = open(o->log, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY | O_CLOEXEC, 0600);
         if (fd < 0)
-            say_die(EXIT_OWN, "--log %s: %s", o->log, strerror(errno));
+            say_die(EXIT_OWN, "--log %s: %s; try a file that you may write", o->log,
+                    strerror(errno));
     }
     say_setup((enum plan_verbosity)o->verbosity, fd, o->log_json);
 }

@@ -119,8 +119,10 @@ static void ask_system(const struct place *place, struct vd_hop *hop)
 {
     char why[RESOLVE_WHY];
 
-    if (!resolve_name(hop, -1, why))
-        die_of(place, why);
+    if (resolve_name(hop, -1, why))
+        return;
+    strncat(why, "; try how it is spelled, or its address", sizeof why - strlen(why) - 1);
+    die_of(place, why);
 }
 
 static bool carries_ipv6(const struct vd_hop *hop)

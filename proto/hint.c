@@ -84,6 +84,9 @@ const char *vd_hint(const struct vd_chain *c, int err)
         return is_http(hop) ? http_status(&c->shake) : "";
     case VD_ERR_DENIED:
         return denied(c);
+    case VD_ERR_HOST:
+    case VD_ERR_NAME:
+        return vd_endpoint_is_name(&c->target) ? "; try how its name is spelled" : "";
     case VD_ERR_ADDRESS_TYPE:
         return hop->scheme <= VD_SOCKS4A ? "; try socks5h, which carries all addresses" : "";
     default:

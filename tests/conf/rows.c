@@ -98,7 +98,7 @@ const struct conf_row conf_client_rows[] = {
     {"proxy a { url = \"socks5h://alice:p@ss@h:x\" }",
      "x.conf:1: bad port in the proxy URL `socks5h://alice:***@h:x`; allowed: 1 to 65535"},
     {"proxy a { url = \"socks5h:/alice:secret@h\" }",
-     "x.conf:1: bad scheme in the proxy URL `socks5h:***@h`; allowed: socks4, socks4a, socks5, "
+     "x.conf:1: no scheme in the proxy URL `socks5h:***@h`; allowed: socks4, socks4a, socks5, "
      "socks5h, http or https, as in socks5h://HOST:PORT"},
     {"proxy a { url = \"http://h?speed=9\" }",
      "x.conf:1: bad option in the proxy URL `http://h?speed=9`; allowed: timeout=SECONDS, "

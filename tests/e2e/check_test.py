@@ -396,8 +396,8 @@ chain default {{ hops = {{"{hops['ours'].url(first=True)}", "http://{NEAR}:9", "
         for words, told in (
             (["--check", "a:1", "b"], "`b` is one too many"),
             (["--check=a:1", "b"], "`b` is one too many"),
-            (["--check", "a"], "`a` is no target: bad port"),
-            (["--check", "a:99999"], "bad port, from 1 to 65535; allowed: HOST:PORT"),
+            (["--check", "a"], "`a` is no target: it has no port"),
+            (["--check", "a:99999"], "it has no port, or none from 1 to 65535; allowed: HOST:PORT"),
             (["--check", "::1:x:80:"], "is no target"),
             (["--check="], "no target is named"),
             (["--json", "true"], "--check is missing"),

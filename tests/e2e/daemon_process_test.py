@@ -81,7 +81,7 @@ def starting(p):
         tap.same(proc.wait(5), 0, "exit status after SIGINT")
         proc.stderr.close()
         tap.same([second.code, second.err],
-                 [1, b"viaductd: cannot listen on mixed://127.0.0.1:1080: Address already in use\n"])
+                 [1, b"viaductd: cannot listen on mixed://127.0.0.1:1080: Address already in use; end who listens there, or take another port\n"])
 
     def quietly():
         d = Daemon(w, quiet=True)
@@ -101,7 +101,7 @@ def starting(p):
             got = p.run("-l", f"{HERE}:{free}", "-l", f"{HERE}:{other.getsockname()[1]}", "-w", "2")
             other.close()
             tap.same(got.code, 1)
-            tap.holds(re.fullmatch(rb"viaductd: cannot listen on \S+: Address already in use\n", got.err), got.err)
+            tap.holds(re.fullmatch(rb"viaductd: cannot listen on \S+: Address already in use; end who listens there, or take another port\n", got.err), got.err)
             tap.holds(not netns.listening(HOME, free), "the first port is closed again")
 
     def open_proxy():

@@ -35,7 +35,7 @@ OPTIONS = [  # arguments behind which `touch marker` stands, and the error
     (["--engines", "auto"], "unknown option `--engines`; `viaduct -h` lists what is allowed"),
     (["--engine", "x"], "--engine: unknown engine `x`; allowed: auto, preload, supervise"),
     (["--quiet=yes"], "--quiet takes no value"),
-    (["-x", "foo"], f"-x: bad scheme in the proxy URL `foo`; allowed: {SCHEMES}"),
+    (["-x", "foo"], f"-x: no scheme in the proxy URL `foo`; allowed: {SCHEMES}"),
     (["-x", "socks5h://u:secret@h:99999"],
      "-x: bad port in the proxy URL `socks5h://u:***@h:99999`; allowed: 1 to 65535"),
     (HOP + ["--proxy=socks5h://unix:/run/x"],

@@ -32,6 +32,7 @@ def cases(w):
         ("word.conf", "bypass = {\"*.lan\"}\nchian default { }\n"),
         ("url.conf", "proxy a { url = \"socks9://h\" }\n"),
         ("name.conf", "proxy office { url = \"http://h\" }\nchain default { hops = {\"ofice\"} }\n"),
+        ("good.conf", "chain default { hops = {\"http://h\"} }\nchain home { hops = {\"http://h\"} }\n"),
         ("quote.conf", "dns = \"remote\nudp = \"deny\"\n"),
     ):
         w.file(name, text, 0o600)
@@ -51,8 +52,8 @@ def cases(w):
     rows = [
         # --- URLs
         ("a scheme misspelt", ["-x", "sock5://h", "true"], 125, "bad scheme", "`sock5://h`", "allowed: socks4, .*as in socks5h://HOST:PORT"),
-        ("no scheme", ["-x", f"{NEAR}:1080", "true"], 125, "bad scheme", f"`{NEAR}:1080`", "as in socks5h://HOST:PORT"),
-        ("one slash too few", ["-x", "socks5h:/h:1", "true"], 125, "bad scheme", "`socks5h:/h:1`", "as in socks5h://"),
+        ("no scheme", ["-x", f"{NEAR}:1080", "true"], 125, "no scheme", f"`{NEAR}:1080`", "as in socks5h://HOST:PORT"),
+        ("one slash too few", ["-x", "socks5h:/h:1", "true"], 125, "no scheme", "`socks5h:/h:1`", "as in socks5h://"),
         ("a port too high", ["-x", "http://h:99999", "true"], 125, "bad port", "`http://h:99999`", "allowed: 1 to 65535"),
         ("a port that is none", ["-x", "http://h:http", "true"], 125, "bad port", "`http://h:http`", "allowed: 1 to 65535"),
         ("no host", ["-x", "socks5h://:1080", "true"], 125, "bad host", "`socks5h://:1080`", "allowed: a name"),
@@ -60,7 +61,7 @@ def cases(w):
         ("a password with %", ["-x", "http://me:50%off@h", "true"], 125, "bad password", r"http://me:\*\*\*@h", "%XX for special ones"),
         ("a path", ["-x", "http://h:1/proxy", "true"], 125, "bad proxy URL", "`http://h:1/proxy`", r"allowed: scheme://"),
         ("an option of a URL misspelt", ["-x", "http://h?time=3", "true"], 125, "bad option", "time=3", "allowed: timeout=SECONDS"),
-        ("a hop that does not resolve", ["-x", "http://no.such.test:1", "true"], 125, "name cannot be resolved", r"hop 1 \(http://no.such.test:1\)", ""),
+        ("a hop that does not resolve", ["-x", "http://no.such.test:1", "true"], 125, "name cannot be resolved", r"hop 1 \(http://no.such.test:1\)", "try how it is spelled, or its address"),
         # --- the command line
         ("nothing at all", [], 125, "no command is given", "", r"usage: viaduct \[OPTIONS\]"),
         ("no chain", ["true"], 125, "no proxy is given", "", "give one with -x socks5h://HOST:PORT, in .*viaduct.conf or in ALL_PROXY"),
@@ -70,9 +71,9 @@ def cases(w):
         ("a DNS mode that is none", ["-x", good, "-d", "tor", "true"], 125, "unknown DNS mode", "-d: .*`tor`", "allowed: .*remote, local"),
         ("a time that is none", ["-x", good, "-t", "5s", "true"], 125, "bad timeout", "-t: .*`5s`", "allowed: seconds"),
         ("a network that is none", ["-x", good, "-b", "10.0.0.0/99", "true"], 125, "bad pattern", "-b: .*`10.0.0.0/99`", "allowed: an address, ADDRESS/BITS"),
-        ("a chain that is not there", ["-f", f"{w.dir}/word.conf", "-c", "work", "true"], 125, "", "word.conf:2", ""),
-        ("a log in no folder", ["-x", good, "--log", "/no/such/log", "true"], 125, "No such file or directory", "--log /no/such/log", ""),
-        ("a target without a port", ["-x", good, "--check", "example.com"], 125, "bad port", "`example.com`", "allowed: HOST:PORT"),
+        ("a chain that is not there", ["-f", f"{w.dir}/good.conf", "-c", "work", "true"], 125, "no chain `work`", "good.conf", "-c takes one of: default, home"),
+        ("a log in no folder", ["-x", good, "--log", "/no/such/log", "true"], 125, "No such file or directory", "--log /no/such/log", "a file that you may write"),
+        ("a target without a port", ["-x", good, "--check", "example.com"], 125, "no port", "`example.com`", "allowed: HOST:PORT"),
         ("a command for --check", ["-x", good, "--check", "h:1", "curl"], 125, "starts no command", "`curl`", r"usage: .*--check \[HOST:PORT\]"),
         # --- configuration
         ("no such file", ["-f", "/no/such.conf", "true"], 125, "No such file", "/no/such.conf", "with -f"),
@@ -83,9 +84,9 @@ def cases(w):
         ("a proxy that is not there", ["-f", f"{w.dir}/name.conf", "true"], 125, "unknown proxy `ofice`", "name.conf:2", "allowed: office, or a URL"),
         ("a quote is missing", ["-f", f"{w.dir}/quote.conf", "true"], 125, "no closing quote", "quote.conf:2", ""),
         # --- programs
-        ("a command misspelt", ["-x", good, "crul"], 127, "command not found", "crul", ""),
-        ("a folder for a command", ["-x", good, "/tmp"], 126, "Is a directory", "/tmp", ""),
-        ("a file that is no program", ["-x", good, f"{w.dir}/plain.txt"], 126, "Permission denied", "plain.txt", ""),
+        ("a command misspelt", ["-x", good, "crul"], 127, "command not found", "crul", "how it is spelled, or its path"),
+        ("a folder for a command", ["-x", good, "/tmp"], 126, "Is a directory", "/tmp", "name a program in it"),
+        ("a file that is no program", ["-x", good, f"{w.dir}/plain.txt"], 126, "Permission denied", "plain.txt", r"chmod \+x"),
         ("a static program", ["-x", good, "--engine", "preload", static], 125, "static", "leak_probe_static", "--engine supervise|dynamically|another"),
         ("viaduct inside viaduct", ["-x", good, w.viaduct, "-x", good, "true"], 125, "viaduct inside viaduct|already inside", "", "leave out one"),
         # --- proxies
@@ -105,7 +106,7 @@ def cases(w):
         ("a second hop that is not there", ["-x", good, "-x", f"http://{ORIGIN}:9", *CURL], 7, "cannot be reached: hop 1 says", "hop 2 of 2", "as the hop before sees"),
         ("IPv6 through SOCKS4", ["-x", at(ours, "socks4"), "curl", "-sS", f"http://[{ORIGIN6}]/"], 7, "cannot carry this kind of address", "hop 1 of 1", "try socks5h"),
         ("a target that listens nowhere", ["-x", good, "curl", "-sS", f"http://{ORIGIN}:9/"], 7, "the target refused the connection", f"{ORIGIN}:9: hop 1 of 1", ""),
-        ("a target misspelt", ["-x", good, "curl", "-sS", "http://no.such.test/"], 7, "the target is unreachable", "no.such.test:80: hop 1 of 1", ""),
+        ("a target misspelt", ["-x", good, "curl", "-sS", "http://no.such.test/"], 7, "the target is unreachable", "no.such.test:80: hop 1 of 1", "try how its name is spelled"),
     ]
     daemon_rows = [
         ("a daemon open to everybody", ["-l", "0.0.0.0:0"], "open to everybody", "listener 0.0.0.0:0", "give --user NAME:PASSWORD"),
@@ -113,7 +114,7 @@ def cases(w):
         ("a user without a password", ["-u", "alice"], "bad user", "--user", "allowed: NAME:PASSWORD"),
         ("an option of the daemon misspelt", ["--listne", "x"], "unknown option", "`--listne`", "--help"),
         ("a users file that is not there", ["--users", "/no/users"], "No such file", "`/no/users`", ""),
-        ("a port that is taken", ["-l", f"{NEAR}:{ours.port}", "-u", "a:b"], "Address already in use", f"{NEAR}:{ours.port}", ""),
+        ("a port that is taken", ["-l", f"{NEAR}:{ours.port}", "-u", "a:b"], "Address already in use", f"{NEAR}:{ours.port}", "another port"),
     ]
     # fmt: on
 

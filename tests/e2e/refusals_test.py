@@ -18,17 +18,17 @@ from lib.tap import holds, same
 
 
 def test_not_found(desk):
-    desk.refused(HOP + ["nosuch"], NOT_FOUND, "nosuch: command not found")
+    desk.refused(HOP + ["nosuch"], NOT_FOUND, "nosuch: command not found; try how it is spelled, or its path")
     desk.refused(HOP + ["./nosuch"], NOT_FOUND, "./nosuch: No such file or directory")
     desk.refused(HOP + ["/bin/true/x"], NOT_FOUND, "/bin/true/x: Not a directory")
     desk.refused(HOP + ["/" + "x" * 5000], NOT_FOUND, "`(too long)`: command not found")
-    desk.refused(HOP + ["true"], NOT_FOUND, "true: command not found", env={"PATH": "/nowhere:"})
+    desk.refused(HOP + ["true"], NOT_FOUND, "true: command not found; try how it is spelled, or its path", env={"PATH": "/nowhere:"})
 
 
 def test_cannot_run(desk):
     desk.write("plain", "#!/bin/sh\n", 0o644)
-    desk.refused(HOP + ["./plain"], CANNOT_RUN, "./plain: Permission denied")
-    desk.refused(HOP + ["/tmp"], CANNOT_RUN, "/tmp: Is a directory")
+    desk.refused(HOP + ["./plain"], CANNOT_RUN, "./plain: Permission denied; chmod +x makes a program of a file, if it is one")
+    desk.refused(HOP + ["/tmp"], CANNOT_RUN, "/tmp: Is a directory; name a program in it")
     desk.refused(HOP + ["plain"], CANNOT_RUN, "plain: found, but it may not be executed",
                  env={"PATH": desk.dir})
     desk.write("binary", b"\0\1\2\3", 0o755)

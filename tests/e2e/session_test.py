@@ -280,7 +280,7 @@ def test_log(desk):
          ("viaduct", "removed from the command's environment: http_proxy"), "JSON")
     holds(abs(line["time"] - time.time()) < 60 and isinstance(line["pid"], int), "time and pid")
     got = desk.run(*HOP, "--log=err.log", "nosuch")
-    same(got.stderr, b"viaduct: nosuch: command not found\n", "errors are seen in both places")
+    same(got.stderr, b"viaduct: nosuch: command not found; try how it is spelled, or its path\n", "errors are seen in both places")
     with open(desk.path("err.log"), "rb") as file:
         same(file.read(), got.stderr, "err.log")
 
