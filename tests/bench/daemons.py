@@ -53,12 +53,13 @@ def family(pid):
 
 
 def cpu_seconds(pid):
+    """Of a process and its family, those that have ended too: of these alone the kernel counts ticks."""
     total = 0
     for one in family(pid):
         with contextlib.suppress(OSError), open(f'/proc/{one}/stat', encoding='ascii') as f:
             fields = f.read().rpartition(')')[2].split()
-            total += sum(map(int, fields[11:15]))  # with children that have ended
-    return total / TICKS
+            total += time.clock_gettime(~int(one) << 3 | 2) + sum(map(int, fields[13:15])) / TICKS
+    return total
 
 
 def held(pid):

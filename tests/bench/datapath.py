@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""datapath.py BENCH_DIR VIADUCTD [ROUNDS]: what the daemon costs, beside peers and bare relays.
+"""datapath.py BENCH_DIR VIADUCTD ROUNDS PART...: what the daemon costs, beside peers and bare relays.
 
 Bytes in 1 and 8 streams, datagrams, tunnels that do nothing, tunnels one after the other and with
 others open, with clients stuck in the handshake. Peers: microsocks, danted, nginx (a plain TCP
@@ -19,8 +19,10 @@ from daemons import await_port, cpu_seconds, free_port, held, server
 from results import keep
 
 HERE, MIB, CLIENTS, TUNNELS = '127.0.0.1', {1: 2048, 8: 512}, 64, 2000
+CONTROL = '/proc/sys/net/ipv4/tcp_congestion_control'
 # danted binds a port for each connection, of some 28,000 that wait a minute afterwards
 STUCK, IDLE = 1000, (1000, 5000, 10000)
+FILES = 16384  # more than a worker needs for its half of them
 QUIET = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}
 
 
@@ -129,8 +131,10 @@ stream {{ server {{ listen {HERE}:{port}; proxy_pass {HERE}:{target}; }} }}
         process.wait()
 
 
-def streams(bench):
-    print('bytes through the daemon, one worker:          GB/s                CPU s/GB')
+def streams(bench, tables=('throughput', 'cpu')):
+    with open(CONTROL, encoding='ascii') as file:
+        print(f'bytes through the daemon, one worker, congestion control {file.read().strip()}:')
+    print('                                               GB/s                CPU s/GB')
     print('                                      1 down  1 up 8 down  8 up   1 down  1 up 8 down  8 up')
     peers = {'direct': None, 'viaductd': bench.viaduct(), 'splice relay': bench.splice(bench.streams),
              'nginx stream': bench.nginx(bench.streams), 'danted': bench.danted(), 'microsocks': bench.microsocks()}
@@ -143,10 +147,15 @@ def streams(bench):
                 got[name, cell].append(bench.flow(peer, *cell))
     for name in peers:
         words = [f'{count} {way}' for count, way in cells]
-        rates = [keep('throughput', name, word, [rate for rate, _ in got[name, cell]])
+        rates = [keep(tables[0], name, word, [rate for rate, _ in got[name, cell]])
                  for word, cell in zip(words, cells)]
-        costs = [keep('cpu', name, word, [cost for _, cost in got[name, cell]]) for word, cell in zip(words, cells)]
+        costs = [keep(tables[1], name, word, [cost for _, cost in got[name, cell]]) for word, cell in zip(words, cells)]
         print(f'  {name:32}' + ''.join(f'{rate:7.2f}' for rate in rates) + '  ' + ''.join(f'{cost:7.3f}' for cost in costs))
+
+
+def paced(bench):
+    """Where the congestion control of the machine is one that paces."""
+    streams(bench, ('throughput, paced', 'cpu, paced'))
 
 
 def tunnels(bench):
@@ -186,12 +195,12 @@ def datagrams(bench):
 
 
 def idle(bench):
-    print('KiB of memory (PSS) for each tunnel that does nothing; CPU of a new tunnel beside them:')
-    for name, make, counts in (('viaductd', bench.viaduct, IDLE), ('microsocks', bench.microsocks, IDLE[:1]),
+    print('KiB of memory (PSS) for each tunnel that does nothing; viaductd with 2 workers:')
+    for name, make, counts in (('viaductd', lambda: bench.viaduct(2), IDLE), ('microsocks', bench.microsocks, IDLE[:1]),
                                ('danted', bench.danted, IDLE[:1])):
-        peer = make()
-        bench.load(peer)  # what is allocated once
         for count in counts:
+            peer = make()  # a new one: what was freed would be used again
+            bench.load(peer)  # what is allocated once
             _, before = held(peer.pid)
             with bench.idle(peer, count):
                 kib = keep('idle', name, str(count), (held(peer.pid)[1] - before) / count)
@@ -199,7 +208,7 @@ def idle(bench):
 
 
 def growth(bench):
-    peer, costs = bench.viaduct(), {}
+    peer, costs = bench.viaduct(2), {}
     bench.load(peer)
     for _ in range(bench.rounds):
         for count in (10, *IDLE[::2]):
@@ -222,17 +231,20 @@ def stuck(bench):
         for count, got in rates.items()))
 
 
-PARTS = {'streams': streams, 'tunnels': tunnels, 'datagrams': datagrams, 'idle': idle, 'growth': growth, 'stuck': stuck}
+PARTS = {'streams': streams, 'paced': paced, 'tunnels': tunnels, 'datagrams': datagrams, 'idle': idle, 'growth': growth,
+         'stuck': stuck}
 
 
 def main(programs, viaductd, rounds, parts):
-    with contextlib.suppress(ValueError, OSError):  # 10,000 tunnels are 20,000 descriptors
-        resource.setrlimit(resource.RLIMIT_NOFILE, (65536, 65536))
-    for part in parts or PARTS:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < FILES:
+        sys.exit(f'a process may have {most} descriptors here, {FILES} are needed')
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 4 * FILES), most))
+    for part in parts:
         with contextlib.ExitStack() as stack:
             PARTS[part](Bench(stack, programs, viaductd, rounds))
         sys.stdout.flush()
 
 
 if __name__ == '__main__':
-    main(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 3, sys.argv[4:])
+    main(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

@@ -129,6 +129,10 @@ def daemon(r):
         yield '## Bytes through the daemon\n\nOne worker, 1 and 8 streams. GB/s:\n\n' + r.table('throughput', cells, spread(2))
         yield '\nProcessor seconds for a GB:\n\n' + r.table('cpu', cells, spread(3)) + '\n'
         yield r.bars('throughput', 'GB/s, one stream down', 'throughput', '1 down') + '\n'
+    if r.has('throughput, paced', 'cpu, paced'):
+        yield ('The same with the congestion control that this machine has elsewhere, which paces: the kernel sets a timer '
+               'for each\nsegment. GB/s, one round:\n\n' + r.table('throughput, paced', cells, spread(2)))
+        yield '\nProcessor seconds for a GB:\n\n' + r.table('cpu, paced', cells, spread(3)) + '\n'
     if r.has('tunnels'):
         yield '## Tunnels\n\n64 bytes and their echo, 64 at a time; one worker if nothing is said.\n\n'
         yield r.table('tunnels', [('per_second', 'per second'), ('cpu', 'CPU us'), ('p50_us', 'p50 ms'), ('p99_us', 'p99 ms'),
@@ -138,7 +142,7 @@ def daemon(r):
         yield 'With as many workers as processors, viaductd to microsocks, in the same rounds:\n\n'
         yield r.table('beside microsocks', [('tunnels/s', 'tunnels/s'), ('CPU', 'CPU for each')], spread(2)) + '\n'
     if r.has('idle'):
-        yield '## Tunnels that do nothing\n\nKiB (PSS) for each:\n\n'
+        yield '## Tunnels that do nothing\n\nKiB (PSS) for each; viaductd with two workers:\n\n'
         yield r.table('idle', [('1000', '1,000'), ('5000', '5,000'), ('10000', '10,000')], spread(2)) + '\n'
     if r.has('growth'):
         yield 'CPU us of a new tunnel with so many others open:\n\n'
@@ -158,7 +162,8 @@ def main(path, directory):
     with open(os.path.join(directory, 'benchmarks.md'), 'w', encoding='utf-8') as out:
         out.write('# Benchmarks\n\nWritten by `scripts/bench`, which runs the peers of Debian and viaduct side by side, in rounds '
                   'that alternate.\nMedians, with the lowest and the highest round in brackets; on another machine the ratios '
-                  'count, not the\nfigures. Everything runs on one machine: load and servers share its processors.\n\n')
+                  'count, not the\nfigures. Everything runs on one machine: load and servers share its processors. Loopback of a '
+                  'network namespace\nfor each, congestion control reno.\n\n')
         out.write(f'{platform.system()} {platform.release()}, {os.cpu_count()} processors.\n\n')
         for part in (client, daemon):
             out.writelines(part(report))
