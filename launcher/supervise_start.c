@@ -91,6 +91,8 @@ static int look_into(int command, pid_t pid, struct finding *f)
 
     if (read(LINE, &number, sizeof number) != sizeof number)
         _exit(0); /* it goes on without */
+    if (f->error)
+        return -1;
     f->stage = 'f';
     fd = (int)syscall(SYS_pidfd_getfd, command, number, 0);
     f->error = fd < 0 ? errno : 0;
