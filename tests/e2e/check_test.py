@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 
@@ -383,6 +384,61 @@ chain default {{ hops = {{"{hops['ours'].url(first=True)}", "http://{NEAR}:9", "
         fails(ours, ["no.such.test:80"], 1, "", "from the last hop no way|knows no such name")
         fails(ours, ["10.9.9.9:80"], 1, "", "from the last hop no way leads")
 
+    def by_reply():
+        """What to do by the hop's own words: each reply of SOCKS5, for the target and for the next hop."""
+        def script(code):
+            def play(peer):
+                if peer.read(2) != b"\5\1":  # asked whether it is another kind of proxy
+                    return peer.reset()
+                peer.read(1)
+                peer.say(b"\5\0")
+                peer.socks5_request()
+                peer.say(hostile.socks5_reply(code))
+                return peer.wait_for_end()
+            return play
+
+        for code, for_target, for_hop in (
+            (1, "the proxy gives no reason; its log may", "as they are seen from the hop before"),
+            (2, "the proxy's rules forbid it: ask who runs it", "the proxy's rules forbid to go on to the next hop"),
+            (3, "from the last hop no way leads to the target", "as they are seen from the hop before"),
+            (4, "from the last hop no way leads to the target", "as they are seen from the hop before"),
+            (5, "the target's port is closed", "does that proxy run"),
+            (6, "from the last hop no way leads to the target", "as they are seen from the hop before"),
+            (8, "this hop takes no such address: try the other family", ""),
+            (66, "the proxy gives no reason; its log may", ""),
+        ):
+            with Scripted("proxy", NEAR, w.port(), script(code)) as hop:
+                fails(chain(hop.url("socks5h")), [f"{ORIGIN}:80"], 1, "hop 1 of 1", for_target)
+                if for_hop:
+                    fails(chain(hop.url("socks5h"), f"socks5h://{FAR}:9"), [f"{ORIGIN}:80"], 1 if code == 2 else 2, "", for_hop)
+
+    def by_name():
+        """Only hops that say so let a name that nobody knows be told from an address that nobody has."""
+        ours = hops["ours"]
+        fails(chain(ours.url("http", first=True)), ["no.such.test:80"], 1, "", "the last hop knows no such name: check how it is spelled")
+        fails(chain(ours.url("http", first=True), "socks5h://no.such.test:1"), [TARGET], 2, "",
+              "the hop before knows no such name: names of later hops are resolved by the hop before")
+
+    def no_method():
+        """None of the logins that are offered."""
+        with Scripted("proxy", NEAR, w.port(), lambda peer: (peer.socks5_greeting(255), peer.wait_for_end())) as hop:
+            fails(chain(hop.url("socks5h", f"{USER}:{PASSWORD}")), [TARGET], 1, "", "it takes none of the logins offered")
+            fails(chain(hop.url("socks5h")), [TARGET], 1, "", "give a login: scheme://USER:PASSWORD@HOST:PORT")
+
+    def says_yes():
+        """One that says yes to what cannot exist."""
+        with Scripted("proxy", NEAR, w.port(), hostile.http_answer(b"HTTP/1.1 200 Connection established\r\n\r\n")) as hop:
+            told = check(chain(hop.url("http")))["ways"][0]
+        tap.holds(any("hop 1 says yes to a target that cannot exist: it answers before it connects" in words
+                      for words in told["warnings"]), told["warnings"])
+
+    def swallowed():
+        """An address that takes every packet and answers none."""
+        subprocess.run(["ip", "-n", "app", "neigh", "replace", "10.1.0.88", "lladdr", "02:00:00:00:00:99", "dev", "app0",
+                        "nud", "permanent"], check=True)
+        fails(["-t", "1.5", *chain("socks5h://10.1.0.88:1080")], [TARGET], 1, "cannot be reached: Connection timed out",
+              "no answer from that address: is it right, and does a firewall let you through")
+
     def forbidden():
         tiny = servers.tinyproxy(w, only_port=443)
         fails(chain(tiny.url(first=True)), [TARGET], 1, "HTTP 403", "port 443 only")
@@ -473,6 +529,11 @@ chain default {{ hops = {{"{hops['ours'].url(first=True)}", "http://{NEAR}:9", "
     yield "a web server", web_server
     yield "a hop that says nothing", says_nothing
     yield "a target that cannot be reached", no_target
+    yield "advice by SOCKS5's replies", by_reply
+    yield "advice by unknown names", by_name
+    yield "no login that is offered", no_method
+    yield "a hop that says yes to everything", says_yes
+    yield "an address that swallows everything", swallowed
     yield "a target that is forbidden", forbidden
     yield "a hop without an address", unknown_hop
     yield "wrong words", wrong_words
