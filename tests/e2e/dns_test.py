@@ -11,6 +11,54 @@ from lib.servers import chain
 from lib.world import NAMES, NEAR, NEAR6, ORIGIN, ORIGIN6, PYTHON
 
 NAME = "v4.origin.test"
+# CALL NAME PORT: connects to what a call of old gives for the name; prints what comes.
+CLASSIC = """
+import ctypes, socket, sys
+libc = ctypes.CDLL(None)
+class Host(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("aliases", ctypes.c_void_p), ("type", ctypes.c_int), ("length", ctypes.c_int),
+                ("list", ctypes.POINTER(ctypes.POINTER(ctypes.c_ubyte * 4)))]
+call, name, port = sys.argv[1], sys.argv[2].encode(), int(sys.argv[3])
+words = [name, socket.AF_INET] if "2" in call else [name]
+found, error, buf = ctypes.POINTER(Host)(), ctypes.c_int(), ctypes.create_string_buffer(4096)
+if call.endswith("_r"):
+    getattr(libc, call)(*words, ctypes.byref(Host()), buf, ctypes.c_size_t(4096), ctypes.byref(found), ctypes.byref(error))
+else:
+    getattr(libc, call).restype = ctypes.POINTER(Host)
+    found = getattr(libc, call)(*words)
+sock = socket.create_connection((".".join(map(str, found.contents.list[0].contents)), port), 10)
+sock.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+print(sock.makefile().read().splitlines()[-1])
+"""
+# NAME: asks without waiting, and is told in each way that there is.
+ASYNCHRONOUS = """
+import ctypes, os, signal, sys, threading
+libc = ctypes.CDLL(None)
+class Question(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("service", ctypes.c_char_p), ("request", ctypes.c_void_p),
+                ("result", ctypes.c_void_p), ("r", ctypes.c_int), ("rest", ctypes.c_int * 5)]
+called = threading.Event()
+told = []
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+def by_thread(value):
+    told.append(value)
+    called.set()
+class Event(ctypes.Structure):
+    _fields_ = [("value", ctypes.c_void_p), ("signo", ctypes.c_int), ("notify", ctypes.c_int),
+                ("function", type(by_thread)), ("attributes", ctypes.c_void_p), ("rest", ctypes.c_int * 16)]
+def ask(how):
+    question = Question(sys.argv[1].encode(), b"80")
+    r = libc.getaddrinfo_a(1, (ctypes.POINTER(Question) * 1)(ctypes.pointer(question)), 1, how and ctypes.byref(how))
+    return r, libc.gai_error(ctypes.byref(question)), bool(question.result)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+print(*ask(None))
+print(*ask(Event(value=7, signo=signal.SIGUSR1, notify=0)))
+info = signal.sigtimedwait([signal.SIGUSR1], 5)
+print(info and (info.si_code, info.si_pid == os.getpid()))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+print(*ask(Event(value=9, notify=2, function=by_thread)))
+print(called.wait(5), told)
+"""
 HERE = b"HTTP/1.0 200 OK\r\n\r\nthis host\n"  # said by servers that app reaches directly
 
 
@@ -207,6 +255,15 @@ bypass = {{"{NEAR}/24"}}"""
             curl([*remote, "-b", rule], "http://box.lan:8080/", page=b"this host\n")
             w.quiet(first)
 
+    def bypass_name_of_old():
+        """What the calls of old have told of a name is that name when it is connected to."""
+        w.names.know("box.lan", NEAR)
+        for name in ("gethostbyname", "gethostbyname2", "gethostbyname_r", "gethostbyname2_r"):
+            w.forget()
+            got = w.via([*remote, "-b", "box.lan"], [PYTHON, "-c", CLASSIC, name, "box.lan", "8080"])
+            tap.same((got.code, got.out, got.err), (0, b"this host\n", b""), name)
+            tap.same(set(w.link.take()), {("udp", NAMES, 53), ("tcp", NEAR, 8080)}, f"{name}: on the link")
+
     def bypass_loopback():
         with hostile.Scripted(
             "app", "127.0.0.1", 8082, hostile.http_answer(HERE, then=hostile.closes_at_once)
@@ -256,6 +313,11 @@ print(*socket.gethostbyname_ex(sys.argv[1])[0::2], socket.gethostbyname(sys.argv
             tap.same((words[0], words[1], words[2], words[4:]), ("ERANGE", NAME, "4", ["length=4"]))
         words = call([probe, "gethostbyname2_r", NAME, "6"]).split()
         tap.same((words[0], words[1], words[2], words[4:]), ("ERANGE", NAME, "6", ["length=16"]))
+
+    def without_waiting():
+        """getaddrinfo_a(): told of it by nothing, by a signal, by a thread; nobody here is asked."""
+        told = call([PYTHON, "-c", ASYNCHRONOUS, NAME])
+        tap.same(told.splitlines(), ["0 0 True", "0 0 True", "(-60, True)", "0 0 True", "True [9]"])
 
     def impossible_names():
         """Names that no protocol can carry are unknown at once."""
@@ -367,9 +429,11 @@ a=$(getent ahostsv4 {NAME} | head -n 1 | cut -d' ' -f 1)
     yield "bypass by address, network and port", bypass_address
     yield "bypass by IPv6 address", bypass_six
     yield "bypass by name", bypass_name
+    yield "bypass by name, of the calls of old", bypass_name_of_old
     yield "bypass of loopback, and none", bypass_loopback
     yield "gethostbyname and gethostbyname2", classic_calls
     yield "gethostbyname_r and gethostbyname2_r: buffer and ERANGE", reentrant_calls
+    yield "getaddrinfo_a: without waiting", without_waiting
     yield "names that cannot be", impossible_names
     yield "getent hosts and ahosts", getent
     yield "a name has one placeholder in all processes", same_in_every_process
