@@ -28,6 +28,10 @@ def join(group, name=socket.IP_ADD_MEMBERSHIP):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     value = socket.inet_aton(group) + bytes(4)
     show(libc.setsockopt(s.fileno(), 0, name, value, len(value)))
+def join6(group, name=socket.IPV6_JOIN_GROUP):
+    s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    value = socket.inet_pton(socket.AF_INET6, group) + bytes(4)
+    show(libc.setsockopt(s.fileno(), 41, name, value, len(value)))
 """
 REFUSALS = """
 join("239.3.3.3")
@@ -153,6 +157,11 @@ def cases_of(w, probe, hooks):
         options = ["-b", "239.3.0.0/16", *chain(ours.url(first=True))]
         got = w.via(options, [PYTHON, "-c", CALLS + 'join("239.3.3.3"); join("239.4.4.4")'])
         tap.same(got.out.decode().split(), ["ok", "ENETUNREACH"])
+        w.forget()
+        options = ["-b", "ff15::/16", *chain(ours.url(first=True))]
+        got = w.via(options, [PYTHON, "-c", CALLS + 'join6("ff15::1"); join6("ff16::1"); join6("ff16::1", 27)\n'
+                              's = socket.socket(socket.AF_INET6); show(libc.setsockopt(s.fileno(), 41, 20, bytes(3), 3))'])
+        tap.same(got.out.decode().split(), ["ok", "ENETUNREACH", "ENETUNREACH", "EINVAL"], "groups of IPv6, and an anycast address")
         w.forget()
 
     yield "every hook has a row", covers_every_hook
