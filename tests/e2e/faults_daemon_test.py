@@ -61,9 +61,9 @@ def echo(peer):
 class Bench:
     """A viaductd with one worker that can be made to fail, and a session beside."""
 
-    def __init__(self, w, name, *options, conf=""):
+    def __init__(self, w, name, *options, conf="", **how):
         self.w, self.faults = w, Faults(w, f"faults.{name.replace(' ', '-')}")
-        self.d = Daemon(w, *options, conf=DEADLINES + conf, words=self.faults.words())
+        self.d = Daemon(w, *options, conf=DEADLINES + conf, words=self.faults.words(), **how)
         self.worker = self.d.workers()[0]
         self.echoing = hostile.Scripted(HOME, HERE, w.port(), echo)
         self.beside = self.d.visit(SOCKS5, (HERE, self.echoing.port)) if not options else None
