@@ -265,6 +265,7 @@ def who(w):
     yield "BIND: loopback from elsewhere", lambda: refused(wide, 2, HERE, ns="app")
     yield "BIND: localhost from elsewhere", lambda: refused(wide, 2, "localhost", ns="app")
     yield "BIND: a rule that denies", lambda: refused(wide, 2, ORIGIN, 99, ns="app")
+    yield "BIND: a rule that denies a name", lambda: refused(Daemon(w, "--deny", "to=*.origin.test"), 2, "v4.origin.test")
     yield "BIND: rules tell commands apart", commands
     yield "BIND: with a login", login
     yield "BIND: an unknown name", lambda: refused(d, 4, "nothing.test")
