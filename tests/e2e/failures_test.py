@@ -2,9 +2,12 @@
 """What real servers refuse, and hops that are dead: the errno and the one line, and never a packet
 beside the hop."""
 
+import json
 import os
 import re
+import shutil
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from lib import servers, tap, told, world
@@ -144,6 +147,25 @@ def cases(w):
         tap.holds(re.fullmatch(rf"viaduct: curl\[\d+\]: {NAME}:80: {words}\n", line), line)
         tap.holds(b"viaduct: " not in got.err, "the standard error is the program's alone")
 
+    def json_lines():
+        """--log-format json: each line is an object, whatever the program is called; on the standard error and in a file."""
+        name, path = 'ca"ll\\\u00fc\t', f"{w.dir}/log.json"
+        shutil.copy("/usr/bin/curl", f"{w.dir}/{name}")
+        for more in ([], ["--log", path]):
+            before = time.time()
+            got = w.via(["--log-format", "json", *more, *chain(ours.url(first=True))], [f"{w.dir}/{name}", "-s", f"http://{NAME}:9/"])
+            tap.same(got.code, 7, "curl's exit code: refused")
+            if more:
+                tap.same(got.err, b"", "standard error")
+                with open(path, "rb") as file:
+                    got.err = file.read()
+            lines = [json.loads(line) for line in got.err.decode("ascii").splitlines()]
+            tap.same([sorted(line) for line in lines], [["message", "pid", "program", "target", "time"]], got.err)
+            line = lines[0]
+            tap.same((line["program"].encode("latin-1").decode(), line["target"]), (name, f"{NAME}:9"))
+            tap.holds(re.search(rf"{REFUSED} \(SOCKS5 reply 5\)$", line["message"]), line)
+            tap.holds(before - 1 < line["time"] < time.time() + 1 and line["pid"] > 1, line)
+
     def many_lines_do_not_mix():
         """Lines of many processes at once stay whole."""
         script = f"for i in 1 2 3 4 5 6 7 8; do curl -s http://{NAME}:9/ & done; wait"
@@ -167,6 +189,7 @@ def cases(w):
     yield "no password is shown", no_secret_is_shown
     yield "programs tell it in their own words", the_programs_own_words
     yield "--log takes the line", log_file
+    yield "--log-format json", json_lines
     yield "lines do not mix", many_lines_do_not_mix
 
 
