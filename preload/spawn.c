@@ -155,7 +155,13 @@ HOOK int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_action
                      const posix_spawnattr_t *attributes, char *const argv[],
                      char *const environment[])
 {
-    struct spawn s = {pid, path, actions, attributes, argv, environment, sys.posix_spawn};
+    struct spawn s = {.pid = pid,
+                      .path = path,
+                      .actions = actions,
+                      .attributes = attributes,
+                      .argv = argv,
+                      .environment = environment,
+                      .real = sys.posix_spawn};
 
     return start(&s);
 }
@@ -177,7 +183,13 @@ HOOK int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actio
 {
     const char *library = exec_library_for(NULL);
     void *room = exec_stack(exec_environment_size(environment, library));
-    struct spawn s = {pid, file, actions, attributes, argv, environment, sys.posix_spawn};
+    struct spawn s = {.pid = pid,
+                      .path = file,
+                      .actions = actions,
+                      .attributes = attributes,
+                      .argv = argv,
+                      .environment = environment,
+                      .real = sys.posix_spawn};
     char path[PATH_MAX];
     struct program p;
 
