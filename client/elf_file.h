@@ -10,8 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The loader of glibc on this machine, by the name that its ABI fixes for PT_INTERP. */
-#if defined(__x86_64__) && defined(__LP64__)
+/* The loader of glibc on this machine, by the name that its ABI fixes for PT_INTERP; of musl where
+ * the library is built for that. */
+#if defined(ELF_LOADER)
+#elif defined(__x86_64__) && defined(__LP64__)
 #define ELF_LOADER "/lib64/ld-linux-x86-64.so.2"
 #elif defined(__aarch64__)
 #define ELF_LOADER "/lib/ld-linux-aarch64.so.1"

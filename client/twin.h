@@ -3,8 +3,9 @@
  *
  * Both are installed side by side, each where its own loader has its libraries, and are made of the
  * same source; the session's file has one layout for both (client/session_layout.h). LD_PRELOAD
- * names the one that the program can load, by its whole path: whoever starts a program chooses. ($LIB
- * there means other folders to other builds of the same loader, and what is not there is left out.)
+ * names the one that the program can load, by its whole path: whoever starts a program chooses.
+ * ($LIB there means other folders to other builds of the same loader, and what is not there is left
+ * out.)
  */
 #ifndef VD_CLIENT_TWIN_H
 #define VD_CLIENT_TWIN_H

@@ -293,7 +293,8 @@ HOOK ssize_t sendto(int fd, const void *data, size_t len, int flags, const struc
                     socklen_t addr_len)
 {
     struct iovec part = {(void *)data, len};
-    struct msghdr m = {(void *)addr, addr_len, &part, 1, NULL, 0, 0};
+    struct msghdr m = {
+        .msg_name = (void *)addr, .msg_namelen = addr_len, .msg_iov = &part, .msg_iovlen = 1};
     struct sockets_datagram d;
 
     if (is_unnamed_of_ours(fd, addr, &d))

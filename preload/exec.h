@@ -25,8 +25,8 @@ void exec_remember(const char *library, const char *name, const char *value);
 /* The library that goes with what is started; NULL: there is no session. */
 const char *exec_library(void);
 
-/* The one that this program can load: by its word size, of which there are two on some machines. NULL:
- * nothing was judged; then our own. Whether it is there is for exec_verdict() to say. */
+/* The one that this program can load: by its word size, of which there are two on some machines.
+ * NULL: nothing was judged; then our own. Whether it is there is for exec_verdict() to say. */
 const char *exec_library_for(const struct program *p);
 
 /* All below: `library` is of exec_library_for(). */

@@ -108,6 +108,8 @@ static void *find_next(const char *name)
         if (index)
             return (void *)(object->l_addr + t.symbols[index].st_value);
     }
+    if (loader_stand_in(name))
+        return loader_stand_in(name);
     abort(); /* a libc without it: going on would mean to guess */
 }
 

@@ -17,6 +17,9 @@ struct loader {
 /* Never fails: a process without them is ended. */
 const struct loader *loader(void);
 
+/* What stands in for a definition that this libc does not have; NULL: nothing does. */
+void *loader_stand_in(const char *name);
+
 /* What to give for a symbol that was found by a handle: the hook of that name, if it is libc's
  * function; else the symbol itself. NULL stays NULL. */
 void *loader_hook_of(void *symbol, const char *name);

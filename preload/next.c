@@ -13,6 +13,8 @@ static void *resolve(const char *name)
     void *next = loader()->dlsym(RTLD_NEXT, name);
 
     if (!next)
+        next = loader_stand_in(name);
+    if (!next)
         abort(); /* a libc without it: going on would mean to guess */
     return next;
 }

@@ -22,6 +22,7 @@
 #include "preload/hook.h"
 
 enum { ON_STACK = 256, TICK_NS = 2000000 };
+static const int64_t CENTURY_S = 3200000000;
 
 /* --- the loop that all share ----------------------------------------------------------------- */
 
@@ -172,11 +173,14 @@ static struct pollfd *map(struct room *room, size_t count)
     return mapped;
 }
 
+/* A timeout beyond a century is none. */
 static int64_t deadline_of(const struct timespec *timeout)
 {
-    if (!timeout)
+    int64_t seconds = timeout ? timeout->tv_sec : INT64_MAX;
+
+    if (seconds > CENTURY_S)
         return -1;
-    return drive_now_ns() + (int64_t)timeout->tv_sec * 1000000000 + timeout->tv_nsec;
+    return drive_now_ns() + seconds * 1000000000 + timeout->tv_nsec;
 }
 
 static int wait_and_give_back(struct wait *w, struct room *room)
@@ -190,7 +194,7 @@ static int wait_and_give_back(struct wait *w, struct room *room)
     return r;
 }
 
-/* ppoll() while something is pending. A timeout beyond a century is none. */
+/* ppoll() while something is pending. */
 static int wait_for(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
                     const sigset_t *mask)
 {
@@ -198,7 +202,7 @@ static int wait_for(struct pollfd *fds, nfds_t count, const struct timespec *tim
     struct wait w = {.fds = fds, .count = count, .shown = on_stack, .mask = mask};
     struct room room = {.waiter = -1};
 
-    w.deadline_ns = deadline_of(timeout && (int64_t)timeout->tv_sec > 3200000000 ? NULL : timeout);
+    w.deadline_ns = deadline_of(timeout);
     if (count >= ON_STACK)
         w.shown = map(&room, count + 1);
     if (!w.shown)

@@ -2,8 +2,7 @@
  * posix_spawn() and libc's own users of it: system(), popen(), wordexp().
  *
  * A child may change its directory before it looks for the file. Then the file is judged as seen
- * from there: the list of actions is read as glibc lays it out, which has not changed since it got
- * that action (2.29). What cannot be followed is refused.
+ * from there (preload/spawn_directory.c). What cannot be followed is refused.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,76 +15,7 @@
 #include "client/say.h"
 #include "preload/exec.h"
 #include "preload/hook.h"
-
-/* --- the directory of the child -------------------------------------------------------------- */
-
-enum action_kind { ACT_CLOSE, ACT_DUP2, ACT_OPEN, ACT_CHDIR, ACT_FCHDIR, ACT_CLOSEFROM, ACT_TTY };
-
-/* glibc's struct __spawn_action. */
-struct action {
-    int kind;
-    union {
-        int fd; /* CLOSE, FCHDIR, CLOSEFROM, TTY */
-        struct {
-            int from, to;
-        } dup2;
-        struct {
-            int fd;
-            char *path;
-            int flags;
-            mode_t mode;
-        } open;
-        char *chdir;
-    };
-};
-
-/* Whether a descriptor of the child is another one than the parent's of that number. */
-static bool is_replaced(const struct action *a, size_t count, int fd)
-{
-    for (size_t i = 0; i < count; i++)
-        if ((a[i].kind == ACT_OPEN && a[i].open.fd == fd) ||
-            (a[i].kind == ACT_DUP2 && a[i].dup2.to == fd))
-            return true;
-    return false;
-}
-
-static int not_told(void)
-{
-    if (exec_library())
-        say_always("a program is not started: nothing tells in which directory it lies");
-    return hook_fail(EACCES);
-}
-
-static int follow(int dir, const struct action *a, size_t at)
-{
-    int next;
-
-    if (a[at].kind == ACT_CHDIR)
-        next = openat(dir, a[at].chdir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    else if (is_replaced(a, at, a[at].fd))
-        next = not_told();
-    else
-        next = openat(a[at].fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (dir >= 0)
-        sys.close(dir);
-    return next;
-}
-
-/* Where the child is when it execs: AT_FDCWD or a descriptor. -1 with the errno that the child's
- * change of directory would give, or EACCES if nothing can be told. */
-static int child_directory(const posix_spawn_file_actions_t *actions)
-{
-    const struct action *a = actions ? (const struct action *)(void *)actions->__actions : NULL;
-    size_t count = actions ? (size_t)actions->__used : 0;
-    int dir = AT_FDCWD;
-
-    for (size_t i = 0; i < count && dir != -1; i++)
-        if (a[i].kind == ACT_CHDIR || a[i].kind == ACT_FCHDIR)
-            dir = follow(dir, a, i);
-        else if (a[i].kind < ACT_CLOSE || a[i].kind > ACT_TTY)
-            dir = not_told();
-    return dir;
-}
+#include "preload/spawn_directory.h"
 
 /* --- posix_spawn ----------------------------------------------------------------------------- */
 
@@ -122,7 +52,7 @@ static int spawn_supervised(const struct spawn *s)
 
 static int judge(struct spawn *s)
 {
-    int dir = s->path && *s->path != '/' ? child_directory(s->actions) : AT_FDCWD;
+    int dir = s->path && *s->path != '/' ? spawn_directory(s->actions) : AT_FDCWD;
 
     if (dir >= 0)
         return judge_elsewhere(s, dir);
@@ -168,7 +98,7 @@ HOOK int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_action
 
 static bool changes_directory(const posix_spawn_file_actions_t *actions)
 {
-    int dir = child_directory(actions);
+    int dir = spawn_directory(actions);
 
     if (dir >= 0)
         sys.close(dir);
