@@ -67,7 +67,7 @@ OPTIONS = [  # arguments behind which `touch marker` stands, and the error
     (HOP + ["-b", ""], f"-b: bad pattern ``; allowed: {PATTERNS}"),
     (HOP + ["-t", "0"], "-t: bad timeout `0`; allowed: seconds from 0.001 to 86400"),
     (HOP + ["-t", "soon"], "-t: bad timeout `soon`; allowed: seconds from 0.001 to 86400"),
-    (HOP + ["--log", "no/where"], "--log no/where: No such file or directory"),
+    (HOP + ["--log", "no/where"], "--log no/where: No such file or directory; try a file that you may write"),
     (HOP + ["--log="], "--log: no file is named"),
     (HOP + ["--log-format", "xml"], "--log-format: unknown log format `xml`; allowed: text, json"),
     (["-x", "http://nosuch.invalid"],

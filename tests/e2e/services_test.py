@@ -236,6 +236,41 @@ def cases(w):
         gives(web.page * MANY, ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", folder, "Fetch",
                                 f"http://{NAME}/", str(MANY)], timeout=40)
 
+    def apt():
+        """Its methods, which go on as another user where root runs it, fetch an index and a package."""
+        repo, state = f"{web.root}/debian", f"{w.dir}/apt"
+        for path in (repo, f"{state}/lists/partial", f"{state}/cache/archives/partial"):
+            os.makedirs(path)
+        w.file("deb/p/DEBIAN/control", "Package: p\nVersion: 1\nArchitecture: all\nMaintainer: A <a@b.test>\n"
+                                       "Description: x\n")
+        w.file("deb/p/usr/share/p", os.urandom(40000).hex())
+        tap.same(w.run("app", ["dpkg-deb", "-b", "--root-owner-group", f"{w.dir}/deb/p", f"{repo}/p.deb"]).code, 0)
+        with open(f"{repo}/p.deb", "rb") as file:
+            data = file.read()
+        web.put("debian/Packages", (f"Package: p\nVersion: 1\nArchitecture: all\nFilename: ./p.deb\nSize: {len(data)}\n"
+                                    f"SHA256: {hashlib.sha256(data).hexdigest()}\n\n").encode())
+        told = [f"Dir::Etc::sourcelist={w.file('apt/sources.list', f'deb [trusted=yes] http://{NAME}/debian ./{chr(10)}')}",
+                "Dir::Etc::sourceparts=-", f"Dir::State::lists={state}/lists", f"Dir::Cache={state}/cache",
+                f"Dir::State::status={w.file('apt/status', '')}", "APT::Get::List-Cleanup=0", "Debug::NoLocking=1",
+                "Acquire::Languages=none"]
+        if servers.uid_is_mapped(1000):
+            told.append("APT::Sandbox::User=alice")
+            with open("/etc/passwd", "a", encoding="ascii") as file:
+                file.write("alice:x:1000:1000::/:/bin/false\n")
+            for path in (f"{state}/lists/partial", f"{state}/cache/archives/partial"):
+                os.chown(path, 1000, 0)
+            for path in (w.dir, state, f"{state}/lists", f"{state}/cache", f"{state}/cache/archives"):
+                os.chmod(path, 0o755)
+        else:
+            told.append("APT::Sandbox::User=root")
+        words = [word for option in told for word in ("-o", option)]
+        for more in (["update"], ["-y", "--download-only", "--no-install-recommends", "install", "p"]):
+            got = through(["apt-get", *words, *more], timeout=50)
+            tap.holds(got.code == 0 and got.err == b"", str(got))
+        with open(f"{state}/cache/archives/p_1_all.deb", "rb") as file:
+            tap.same(file.read(), data, "what was fetched")
+
+    yield "apt-get update, install", apt
     yield "Chromium as root, which it wants without its sandbox", chromium
     if w.run("app", [*as_ordinary_user(), "unshare", "--user", "--pid", "true"]).code == 0:
         yield "Chromium in its sandbox", chromium_in_its_sandbox
@@ -253,5 +288,5 @@ def cases(w):
 
 
 if __name__ == "__main__":
-    world.main(cases, ("chromium", "psql", "redis-server", "redis-cli", "aria2c", "java", "javac", "node", PYTHON,
+    world.main(cases, ("chromium", "psql", "redis-server", "redis-cli", "aria2c", "java", "javac", "node", PYTHON, "apt-get", "dpkg-deb",
                        "microsocks", "nginx", "setpriv"))
