@@ -12,6 +12,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from lib import servers, tap, tls, world
 from lib.daemon import Daemon
+from lib.hostile import Scripted
 from lib.parts import copy_launcher
 from lib.private import none_left
 from lib.servers import PASSWORD, USER, chain
@@ -145,6 +146,23 @@ def cases(w):
         data = trace(["--trace-secrets", *chain(https)])
         tap.holds(b"hop 1 of 1" in data and b"payload" not in data, "the head inside TLS, nothing behind it")
 
+    def echoed_secrets():
+        """A hop that tells what it was told, in the clear and as it came."""
+        def script(peer):
+            login = [line for line in peer.http_request() if line.startswith("Proxy-Authorization")][0]
+            peer.say(f"HTTP/1.1 403 no\r\nX-{login}\r\nX-Password: {PASSWORD}\r\n\r\n".encode())
+            peer.wait_for_end()
+
+        with Scripted("proxy", NEAR, w.port(), script) as hop:
+            for file in (path, f"{path}.pcap"):
+                w.via([f"--trace={file}", "--trace-data", *chain(hop.url("http", f"{USER}:{PASSWORD}"))],
+                      ["curl", "-s", f"http://{NAME}/"])
+                with open(file, "rb") as told:
+                    data = told.read()
+                tap.holds(b"X-Password: ***" in data or b"2a 2a 2a" in data, "masked")
+                for secret in SECRETS:
+                    tap.holds(secret.encode() not in data, f"a secret: {secret}")
+
     def ciphers():
         """TLS of the command is shown as it passes."""
         t = text(chain(ours.url(first=True)), ["curl", "-s", "--cacert", nginx.ca, f"https://{NAME}/"], out=nginx.page)
@@ -164,8 +182,8 @@ def cases(w):
         """What is beyond the limit goes its way all the same."""
         t = text(chain(ours.url(first=True)), ["curl", "-s", f"http://{NAME}/big"], out=big)
         tap.same(len(t.payload["<"]), 4096, "unless said")
-        t = text(["--trace-data=200000", *chain(ours.url(first=True))], ["curl", "-s", f"http://{NAME}/big"], out=big)
-        tap.same(len(t.payload["<"]), 200000)
+        t = text(["--trace-data=2000000", *chain(ours.url(first=True))], ["curl", "-s", f"http://{NAME}/big"], out=big)
+        tap.same(len(t.payload["<"]), 2000000)
         tap.holds(big.startswith(t.payload["<"].split(b"\r\n\r\n", 1)[1]), "the beginning of it")
 
     def many():
@@ -282,6 +300,7 @@ def cases(w):
     yield "the program that is traced", programs_are_named
     yield "to the standard error", to_stderr
     yield "--trace-secrets", secrets
+    yield "a hop that sends the password back", echoed_secrets
     yield "TLS of the command", ciphers
     yield "the limit", limited
     yield "a large answer", large
