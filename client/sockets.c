@@ -1,7 +1,8 @@
 /*
  * Cookies are given out in order, so neighbours share pages: an entry lies at its cookie modulo the
- * table's size or in one of the places behind it. A writer takes the cookie out first and puts it
- * in last; a reader that finds the same cookie before and after has read a whole entry.
+ * table's size or in one of the places behind it. A place that was used never looks unused again,
+ * so that looking ends at the first that does. A writer takes the cookie out first and puts it in
+ * last; a reader that finds the same cookie before and after has read a whole entry.
  */
 #include "client/sockets.h"
 
@@ -37,6 +38,9 @@ struct entry {
 static_assert(sizeof(struct entry) == SESSION_SOCKET_SIZE, "an entry fits its place");
 static_assert(offsetof(struct entry, turn) == 8 && offsetof(struct entry, u) == 52,
               "the same for 32-bit and 64-bit processes");
+
+/* In the place of a cookie: there is none any more, or not yet. Never used: 0. */
+static const uint64_t GONE = UINT64_MAX;
 
 enum { WINDOW = 16, PART = 1024 /* entries that get storage at a time */ };
 static_assert(SESSION_SOCKETS_MAX / PART <= 32, "a word has a bit for each part");
@@ -140,41 +144,53 @@ static struct entry *find(uint64_t cookie)
 {
     for (unsigned i = 0; cookie && i < WINDOW; i++) {
         struct entry *e = place(cookie, i);
+        uint64_t there = e ? __atomic_load_n(&e->cookie, __ATOMIC_ACQUIRE) : GONE;
 
-        if (e && __atomic_load_n(&e->cookie, __ATOMIC_ACQUIRE) == cookie)
+        if (there == cookie)
             return e;
+        if (there == 0)
+            return NULL;
     }
     return NULL;
 }
 
-/* A free place, or that of the oldest entry. */
-static struct entry *make_room(uint64_t cookie)
+/* Whether an entry makes room before another one, or before none. */
+static bool goes_first(const struct entry *e, const struct entry *other)
 {
-    struct entry *oldest = NULL;
+    return !other || (int32_t)(e->turn - other->turn) < 0;
+}
+
+/* The entry of a cookie; else a place for it: one that is free, or that of the oldest entry. */
+static struct entry *find_or_make_room(uint64_t cookie)
+{
+    struct entry *gone = NULL, *oldest = NULL;
 
     for (unsigned i = 0; i < WINDOW; i++) {
         struct entry *e = place(cookie, i);
+        uint64_t there = e ? __atomic_load_n(&e->cookie, __ATOMIC_ACQUIRE) : GONE;
 
-        if (e && __atomic_load_n(&e->cookie, __ATOMIC_RELAXED) == 0)
+        if (there == cookie)
             return e;
-        if (e && (!oldest || (int32_t)(e->turn - oldest->turn) < 0))
+        if (there == 0)
+            return gone ? gone : e;
+        if (e && there == GONE && !gone)
+            gone = e;
+        else if (e && goes_first(e, oldest))
             oldest = e;
     }
-    return oldest;
+    return gone ? gone : oldest;
 }
 
 static void put(uint64_t cookie, const struct sockaddr *target, socklen_t len,
                 enum sockets_kind kind)
 {
-    struct entry *e = cookie ? find(cookie) : NULL;
+    struct entry *e = cookie ? find_or_make_room(cookie) : NULL;
 
-    if (!e && cookie)
-        e = make_room(cookie);
     if (!e)
         return;
     if (len > sizeof e->target)
         len = sizeof e->target;
-    __atomic_store_n(&e->cookie, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&e->cookie, GONE, __ATOMIC_RELEASE);
     __atomic_thread_fence(__ATOMIC_RELEASE);
     e->turn = __atomic_add_fetch(&head()->turn, 1, __ATOMIC_RELAXED);
     e->len = len;
@@ -382,5 +398,5 @@ void sockets_drop(uint64_t cookie)
     struct entry *e = find(cookie);
 
     if (e)
-        __atomic_store_n(&e->cookie, 0, __ATOMIC_RELEASE);
+        __atomic_store_n(&e->cookie, GONE, __ATOMIC_RELEASE);
 }
