@@ -235,17 +235,10 @@ bool pending_adopt(int fd, const struct sockaddr *addr, socklen_t len, const str
 
 /* --- what the program asks ------------------------------------------------------------------- */
 
-static bool may_have_entry(int fd)
-{
-    const struct note *n = note_of(fd);
-
-    return n && __atomic_load_n(&n->slot, __ATOMIC_RELAXED);
-}
-
 /* Takes the lock if the descriptor may have an entry. false: it has none. */
 static bool enter(int fd, struct pending_guard *g)
 {
-    if (!pending_arena_made() || !may_have_entry(fd) || pending_in_vfork_child())
+    if (!pending_arena_made() || !note_slot(fd) || pending_in_vfork_child())
         return false;
     pending_lock(g);
     return true;
@@ -255,8 +248,7 @@ static bool enter(int fd, struct pending_guard *g)
 enum pending_state pending_state(int fd)
 {
     const struct arena *a = pending_arena_made();
-    const struct note *n = note_of(fd);
-    uint16_t slot = a && n ? __atomic_load_n(&n->slot, __ATOMIC_RELAXED) : 0;
+    uint16_t slot = a ? note_slot(fd) : 0;
     const struct entry *e = slot ? &a->entry[slot - 1] : NULL;
     uint32_t state = e ? __atomic_load_n(&e->state, __ATOMIC_RELAXED) : PENDING_NONE;
 

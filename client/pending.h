@@ -28,18 +28,18 @@ enum pending_state {
     PENDING_UP      /* the target's; other processes have registrations to give back */
 };
 
-/* How many sockets are under way or failed and unread, in the processes that share the memory. A
- * relaxed load or two: the whole cost of a hook while nothing is pending. */
+/* How many sockets are under way or failed and unread, in the processes that share the memory. Two
+ * relaxed loads: the whole cost of a hook while nothing is pending. */
 struct pending_shared {
     uint32_t busy;
 };
-extern struct pending_shared *pending_shared;
+extern const struct pending_shared *pending_shared;
 
 static inline bool pending_any(void)
 {
-    struct pending_shared *s = __atomic_load_n(&pending_shared, __ATOMIC_RELAXED);
+    const struct pending_shared *s = __atomic_load_n(&pending_shared, __ATOMIC_RELAXED);
 
-    return s && __atomic_load_n(&s->busy, __ATOMIC_RELAXED) > 0;
+    return __atomic_load_n(&s->busy, __ATOMIC_RELAXED) > 0;
 }
 
 /* Begins: dials the first hop and hands the rest to the helper. 0: under way (the program is told

@@ -13,7 +13,8 @@
 _Static_assert(offsetof(struct arena, shared) == 0, "pending_shared points to it");
 _Static_assert(ENTRIES_MAX < UINT16_MAX, "a slot holds an index + 1");
 
-struct pending_shared *pending_shared;
+static const struct pending_shared nothing;
+const struct pending_shared *pending_shared = &nothing;
 
 static struct arena *the_arena;
 static pid_t the_process;              /* getpid() of whoever made the memory or inherited it */
@@ -225,6 +226,7 @@ static struct entry *take_entry(void)
 static void show_to_copies(const struct entry *e, int fd)
 {
     pending_set_slot(fd, e);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* pending_after_dup() sees the slot, or: */
     if (!note_has(fd, MARK_COPIED))
         return;
     for (int copy = note_next(0); copy >= 0; copy = note_next(copy + 1))

@@ -137,10 +137,36 @@ struct note {
     uint64_t data;
 };
 
+/* Notes lie in parts, so that a program with a few descriptors pays for a few. */
+enum { NOTES_PART = 1024, NOTES_PARTS = 1024 };
+extern struct note *note_parts[NOTES_PARTS];
+
 /* The note of a descriptor; NULL: nothing was ever noted there. note_make makes one; NULL: there
  * is no memory, or the descriptor is beyond what can be noted. */
-struct note *note_of(int fd);
+static inline struct note *note_of(int fd)
+{
+    struct note *part = fd < 0 || fd >= NOTES_PART * NOTES_PARTS
+                            ? NULL
+                            : __atomic_load_n(&note_parts[fd / NOTES_PART], __ATOMIC_ACQUIRE);
+
+    return part ? &part[fd % NOTES_PART] : NULL;
+}
 struct note *note_make(int fd);
+
+static inline bool note_holds_something(const struct note *n)
+{
+    return __atomic_load_n(&n->slot, __ATOMIC_RELAXED) ||
+           __atomic_load_n(&n->marks, __ATOMIC_RELAXED) ||
+           __atomic_load_n(&n->epfd_1, __ATOMIC_RELAXED);
+}
+
+/* The index + 1 of the entry that a descriptor may have, 0: none. */
+static inline uint16_t note_slot(int fd)
+{
+    const struct note *n = note_of(fd);
+
+    return n ? __atomic_load_n(&n->slot, __ATOMIC_RELAXED) : 0;
+}
 /* The next descriptor from `fd` on that may have something noted, -1: none. */
 int note_next(int fd);
 
@@ -160,6 +186,7 @@ void note_unmark(int fd, uint8_t marks);
 void watch_take(struct entry *e, int fd);
 void watch_give(struct entry *e);
 void watch_forget(int fd, bool locked); /* the descriptor is closed */
+extern bool watch_has_extras;           /* some descriptor had registrations beside its note */
 void watch_epoll_gone(int epfd);        /* an epoll is closed */
 
 /* --- client/helper.c -------------------------------------------------------------------------- */

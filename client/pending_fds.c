@@ -83,7 +83,15 @@ static bool let_go(int fd)
 
 /* --- hooks ----------------------------------------------------------------------------------- */
 
-bool pending_before_close(int fd)
+/* Whether anything was ever noted of it, or of a registration that no note has room for. */
+static bool is_noted(int fd)
+{
+    const struct note *n = note_of(fd);
+
+    return (n && note_holds_something(n)) || __atomic_load_n(&watch_has_extras, __ATOMIC_RELAXED);
+}
+
+SLOW bool before_close_of_noted(int fd)
 {
     struct pending_guard g;
     bool may_close;
@@ -95,6 +103,11 @@ bool pending_before_close(int fd)
     may_close = let_go(fd);
     pending_unlock(&g);
     return may_close;
+}
+
+bool pending_before_close(int fd)
+{
+    return !is_noted(fd) || before_close_of_noted(fd);
 }
 
 bool pending_before_replace(int fd)
@@ -155,17 +168,24 @@ int pending_close_range(unsigned first, unsigned last,
     return r;
 }
 
-void pending_after_dup(int fd, int copy)
+SLOW void share_slot(int fd, int copy)
 {
     struct pending_guard g;
 
-    if (fd == copy)
-        return;
-    note_mark(fd, MARK_COPIED);
-    note_mark(copy, MARK_COPIED);
-    if (!concerns_us(fd) || !pending_arena_made() || pending_in_vfork_child())
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* show_to_copies() sees the marks, or: */
+    if ((!note_slot(fd) && !note_slot(copy)) || pending_in_vfork_child())
         return;
     pending_lock(&g);
     pending_set_slot(copy, pending_entry_of(fd));
     pending_unlock(&g);
+}
+
+void pending_after_dup(int fd, int copy)
+{
+    if (fd == copy)
+        return;
+    note_mark(fd, MARK_COPIED);
+    note_mark(copy, MARK_COPIED);
+    if (pending_arena_made())
+        share_slot(fd, copy);
 }

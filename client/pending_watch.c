@@ -33,13 +33,18 @@ static struct {
     int fd_1;
     struct hint hint;
 } extras[EXTRA_HINTS];
-static bool any_extras;
+bool watch_has_extras;
 
 static struct hint hint_in(const struct note *n)
 {
     return (struct hint){.epfd_1 = __atomic_load_n(&n->epfd_1, __ATOMIC_ACQUIRE),
                          .events = __atomic_load_n(&n->events, __ATOMIC_RELAXED),
                          .data = __atomic_load_n(&n->data, __ATOMIC_RELAXED)};
+}
+
+static bool is_same_hint(const struct hint *a, const struct hint *b)
+{
+    return a->epfd_1 == b->epfd_1 && a->events == b->events && a->data == b->data;
 }
 
 static void put_hint(struct note *n, const struct hint *hint)
@@ -56,7 +61,7 @@ static void put_extra(int fd, const struct hint *hint)
             continue;
         extras[i].hint = *hint;
         extras[i].fd_1 = fd + 1;
-        __atomic_store_n(&any_extras, true, __ATOMIC_RELAXED);
+        __atomic_store_n(&watch_has_extras, true, __ATOMIC_RELAXED);
         return;
     }
 }
@@ -73,7 +78,7 @@ static void change_extra(int fd, const struct hint *put, int drop_epfd_1, bool l
 {
     struct pending_guard g;
 
-    if ((!put && !__atomic_load_n(&any_extras, __ATOMIC_RELAXED)) || !pending_arena())
+    if ((!put && !__atomic_load_n(&watch_has_extras, __ATOMIC_RELAXED)) || !pending_arena())
         return;
     if (!locked)
         pending_lock(&g);
@@ -88,11 +93,10 @@ static void change_extra(int fd, const struct hint *put, int drop_epfd_1, bool l
 static void take_note(int epfd, int op, int fd, const struct epoll_event *event, bool locked)
 {
     struct note *n = op == EPOLL_CTL_DEL ? note_of(fd) : note_make(fd);
-    struct hint hint = {.epfd_1 = epfd + 1};
-    int known = n ? hint_in(n).epfd_1 : 0;
+    struct hint hint = {.epfd_1 = epfd + 1}, known = n ? hint_in(n) : (struct hint){0};
 
     if (op == EPOLL_CTL_DEL) {
-        if (known == epfd + 1)
+        if (known.epfd_1 == epfd + 1)
             __atomic_store_n(&n->epfd_1, 0, __ATOMIC_RELEASE);
         else
             change_extra(fd, NULL, epfd + 1, locked);
@@ -100,9 +104,11 @@ static void take_note(int epfd, int op, int fd, const struct epoll_event *event,
     }
     hint.data = event->data.u64;
     hint.events = event->events;
-    if (n && (known == 0 || known == epfd + 1))
+    if (!n || is_same_hint(&known, &hint))
+        return;
+    if (known.epfd_1 == 0 || known.epfd_1 == epfd + 1)
         put_hint(n, &hint);
-    else if (n)
+    else
         change_extra(fd, &hint, 0, locked);
 }
 
@@ -228,7 +234,7 @@ static void take_of(struct entry *e, int fd)
         hint = hint_in(n);
         take_one(e, fd, &hint);
     }
-    for (size_t i = 0; any_extras && i < EXTRA_HINTS; i++)
+    for (size_t i = 0; watch_has_extras && i < EXTRA_HINTS; i++)
         if (extras[i].fd_1 == fd + 1)
             take_one(e, fd, &extras[i].hint);
     watch_forget(fd, true);
@@ -400,8 +406,8 @@ int pending_epoll_ctl(int epfd, int op, int fd, const struct epoll_event *event)
     struct entry *e;
     int r = 0;
 
-    if (op < EPOLL_CTL_ADD || op > EPOLL_CTL_MOD || (op != EPOLL_CTL_DEL && !event) ||
-        pending_state(fd) == PENDING_NONE)
+    if (!note_slot(fd) || op < EPOLL_CTL_ADD || op > EPOLL_CTL_MOD ||
+        (op != EPOLL_CTL_DEL && !event) || pending_state(fd) == PENDING_NONE)
         return 0;
     pending_lock(&g);
     e = pending_entry_of(fd);

@@ -27,6 +27,10 @@
 #include <unistd.h>
 #include <wordexp.h>
 
+/* What a hook does when it has something to do: a function apart, so that the hook is a look and a
+ * jump as long as it has not. */
+#define SLOW __attribute__((noinline)) static
+
 /* SYS(return type, name, parameters, arguments) */
 #define SYS_LIST(SYS)                                                                              \
     SYS(int, connect, (int fd, const struct sockaddr *addr, socklen_t len), (fd, addr, len))       \

@@ -22,8 +22,23 @@ static inline bool datagram_is_ours(int fd, struct sockets_datagram *d)
     return sockets_any_datagrams() && datagram_look(fd, d);
 }
 
-/* preload/datagram_fds.c: a descriptor that may be a datagram socket, while the session has some in
- * its care. */
+/* preload/datagram_fds.c: which descriptors may be datagram sockets. Nothing is known of them
+ * before those that the program was started with were looked through. */
+enum { DATAGRAM_FDS_MAX = 65536 };
+extern struct datagram_fds {
+    unsigned known; /* of this many descriptors, from 0 on */
+    bool noted[DATAGRAM_FDS_MAX];
+} datagram_fds;
+
+/* Whether it is known not to be a datagram socket: two loads. */
+static inline bool datagram_is_other(int fd)
+{
+    unsigned known = __atomic_load_n(&datagram_fds.known, __ATOMIC_ACQUIRE);
+
+    return (unsigned)fd < known && !__atomic_load_n(&datagram_fds.noted[fd], __ATOMIC_RELAXED);
+}
+
+/* A descriptor that may be a datagram socket, while the session has some in its care. */
 bool datagram_may_be(int fd);
 /* The same, whatever the session has. */
 bool datagram_is_noted(int fd);

@@ -17,22 +17,21 @@
 
 #include "preload/datagram.h"
 
-enum { FDS_MAX = 65536, INHERITED_MAX = 1024, AT_ONCE = 128, DIRECT_MAX = 1024 };
+enum { INHERITED_MAX = 1024, AT_ONCE = 128, DIRECT_MAX = 1024 };
 
-static bool notes[FDS_MAX];
-static bool has_begun;
+struct datagram_fds datagram_fds;
 
 bool datagram_is_noted(int fd)
 {
-    if (fd < 0 || fd >= FDS_MAX)
-        return fd >= FDS_MAX;
-    return __atomic_load_n(&notes[fd], __ATOMIC_RELAXED);
+    if (fd < 0 || fd >= DATAGRAM_FDS_MAX)
+        return fd >= DATAGRAM_FDS_MAX;
+    return __atomic_load_n(&datagram_fds.noted[fd], __ATOMIC_RELAXED);
 }
 
 static void note(int fd, bool maybe)
 {
-    if (fd >= 0 && fd < FDS_MAX)
-        __atomic_store_n(&notes[fd], maybe, __ATOMIC_RELAXED);
+    if (fd >= 0 && fd < DATAGRAM_FDS_MAX)
+        __atomic_store_n(&datagram_fds.noted[fd], maybe, __ATOMIC_RELAXED);
 }
 
 /* --- at the start ---------------------------------------------------------------------------- */
@@ -60,12 +59,12 @@ static void begin(void)
         last = (int)limit.rlim_cur;
     for (int first = 0; first < last; first += AT_ONCE)
         look_through(first, last - first < AT_ONCE ? last - first : AT_ONCE);
-    __atomic_store_n(&has_begun, true, __ATOMIC_RELEASE);
+    __atomic_store_n(&datagram_fds.known, DATAGRAM_FDS_MAX, __ATOMIC_RELEASE);
 }
 
 bool datagram_may_be(int fd)
 {
-    if (!__atomic_load_n(&has_begun, __ATOMIC_ACQUIRE))
+    if (!__atomic_load_n(&datagram_fds.known, __ATOMIC_ACQUIRE))
         begin();
     return datagram_is_noted(fd) && sockets_look_for_datagrams();
 }

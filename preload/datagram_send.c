@@ -289,8 +289,8 @@ static ssize_t send_named(int fd, const struct msghdr *m, int flags)
     return -1;
 }
 
-HOOK ssize_t sendto(int fd, const void *data, size_t len, int flags, const struct sockaddr *addr,
-                    socklen_t addr_len)
+SLOW ssize_t sendto_slowly(int fd, const void *data, size_t len, int flags,
+                           const struct sockaddr *addr, socklen_t addr_len)
 {
     struct iovec part = {(void *)data, len};
     struct msghdr m = {
@@ -304,6 +304,13 @@ HOOK ssize_t sendto(int fd, const void *data, size_t len, int flags, const struc
     if (!hook_is_readable(addr, addr_len))
         return sys.sendto(fd, data, len, flags, addr, addr_len);
     return send_named(fd, &m, flags);
+}
+
+HOOK ssize_t sendto(int fd, const void *data, size_t len, int flags, const struct sockaddr *addr,
+                    socklen_t addr_len)
+{
+    return !addr && io_is_plain(fd) ? sys.sendto(fd, data, len, flags, addr, addr_len)
+                                    : sendto_slowly(fd, data, len, flags, addr, addr_len);
 }
 
 static void settle_rights(const struct cmsghdr *c)
@@ -333,7 +340,7 @@ static void settle_passed(const struct msghdr *message)
             settle_rights(c);
 }
 
-HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+SLOW ssize_t sendmsg_slowly(int fd, const struct msghdr *message, int flags)
 {
     struct sockets_datagram d;
 
@@ -345,6 +352,13 @@ HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     if (!message || !hook_is_readable(message->msg_name, message->msg_namelen))
         return sys.sendmsg(fd, message, flags);
     return send_named(fd, message, flags);
+}
+
+HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    return message && !message->msg_name && !message->msg_control && io_is_plain(fd)
+               ? sys.sendmsg(fd, message, flags)
+               : sendmsg_slowly(fd, message, flags);
 }
 
 /* How many messages from the first on the kernel may have as they are. If that ends before `count`

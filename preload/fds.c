@@ -57,7 +57,8 @@ HOOK void closefrom(int first)
 
 static void after_dup(int fd, int copy)
 {
-    datagram_copied(fd, copy);
+    if (!datagram_is_other(fd))
+        datagram_copied(fd, copy);
     pending_after_dup(fd, copy);
     if (listen_any())
         listen_after_dup(fd, copy);

@@ -1,6 +1,6 @@
 /*
- * The calls that move bytes. While nothing is pending, and no datagram socket of the session is in
- * our care, each costs a few loads and a jump.
+ * The calls that move bytes. While nothing is pending each costs a few loads and a jump on whatever
+ * is no datagram socket: the hook is the look, and another function does what it may come to.
  */
 #include "preload/io.h"
 
@@ -62,7 +62,7 @@ static bool waits_for_nothing(int fd, int flags)
            pending_wait(fd, deadline_ns(fd, IO_RECEIVES)) == 0;
 }
 
-HOOK ssize_t send(int fd, const void *data, size_t len, int flags)
+SLOW ssize_t send_slowly(int fd, const void *data, size_t len, int flags)
 {
     struct sockets_datagram d;
     struct iovec part = {(void *)data, len};
@@ -72,7 +72,12 @@ HOOK ssize_t send(int fd, const void *data, size_t len, int flags)
     return io_sends(fd, flags) ? sys.send(fd, data, len, flags) : -1;
 }
 
-HOOK ssize_t recv(int fd, void *data, size_t len, int flags)
+HOOK ssize_t send(int fd, const void *data, size_t len, int flags)
+{
+    return io_is_plain(fd) ? sys.send(fd, data, len, flags) : send_slowly(fd, data, len, flags);
+}
+
+SLOW ssize_t recv_slowly(int fd, void *data, size_t len, int flags)
 {
     struct sockets_datagram d;
     struct iovec part = {data, len};
@@ -84,8 +89,13 @@ HOOK ssize_t recv(int fd, void *data, size_t len, int flags)
     return io_receives(fd, flags) ? sys.recv(fd, data, len, flags) : -1;
 }
 
-HOOK ssize_t recvfrom(int fd, void *data, size_t len, int flags, struct sockaddr *addr,
-                      socklen_t *addr_len)
+HOOK ssize_t recv(int fd, void *data, size_t len, int flags)
+{
+    return io_is_plain(fd) ? sys.recv(fd, data, len, flags) : recv_slowly(fd, data, len, flags);
+}
+
+SLOW ssize_t recvfrom_slowly(int fd, void *data, size_t len, int flags, struct sockaddr *addr,
+                             socklen_t *addr_len)
 {
     struct sockets_datagram d;
     struct iovec part = {data, len};
@@ -97,15 +107,28 @@ HOOK ssize_t recvfrom(int fd, void *data, size_t len, int flags, struct sockaddr
     return io_receives(fd, flags) ? sys.recvfrom(fd, data, len, flags, addr, addr_len) : -1;
 }
 
-HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+HOOK ssize_t recvfrom(int fd, void *data, size_t len, int flags, struct sockaddr *addr,
+                      socklen_t *addr_len)
+{
+    return io_is_plain(fd) ? sys.recvfrom(fd, data, len, flags, addr, addr_len)
+                           : recvfrom_slowly(fd, data, len, flags, addr, addr_len);
+}
+
+SLOW ssize_t recvmsg_slowly(int fd, struct msghdr *message, int flags)
 {
     struct sockets_datagram d;
-    ssize_t n;
 
     if (message && datagram_receives(fd, &d))
         return datagram_receive(fd, &d, message, flags);
-    n = io_receives(fd, flags) ? sys.recvmsg(fd, message, flags) : -1;
-    if (n >= 0 && message)
+    return io_receives(fd, flags) ? sys.recvmsg(fd, message, flags) : -1;
+}
+
+HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+    ssize_t n =
+        io_is_plain(fd) ? sys.recvmsg(fd, message, flags) : recvmsg_slowly(fd, message, flags);
+
+    if (n >= 0 && message && message->msg_controllen > 0)
         datagram_after_pass(message);
     return n;
 }
@@ -125,7 +148,7 @@ HOOK int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
     return n;
 }
 
-HOOK ssize_t read(int fd, void *data, size_t len)
+SLOW ssize_t read_slowly(int fd, void *data, size_t len)
 {
     struct sockets_datagram d;
     struct iovec part = {data, len};
@@ -135,7 +158,12 @@ HOOK ssize_t read(int fd, void *data, size_t len)
     return len == 0 || io_receives(fd, 0) ? sys.read(fd, data, len) : -1;
 }
 
-HOOK ssize_t readv(int fd, const struct iovec *parts, int count)
+HOOK ssize_t read(int fd, void *data, size_t len)
+{
+    return io_is_plain(fd) ? sys.read(fd, data, len) : read_slowly(fd, data, len);
+}
+
+SLOW ssize_t readv_slowly(int fd, const struct iovec *parts, int count)
 {
     struct sockets_datagram d;
 
@@ -144,7 +172,12 @@ HOOK ssize_t readv(int fd, const struct iovec *parts, int count)
     return io_receives(fd, 0) ? sys.readv(fd, parts, count) : -1;
 }
 
-HOOK ssize_t write(int fd, const void *data, size_t len)
+HOOK ssize_t readv(int fd, const struct iovec *parts, int count)
+{
+    return io_is_plain(fd) ? sys.readv(fd, parts, count) : readv_slowly(fd, parts, count);
+}
+
+SLOW ssize_t write_slowly(int fd, const void *data, size_t len)
 {
     struct sockets_datagram d;
     struct iovec part = {(void *)data, len};
@@ -154,13 +187,23 @@ HOOK ssize_t write(int fd, const void *data, size_t len)
     return io_sends(fd, 0) ? sys.write(fd, data, len) : -1;
 }
 
-HOOK ssize_t writev(int fd, const struct iovec *parts, int count)
+HOOK ssize_t write(int fd, const void *data, size_t len)
+{
+    return io_is_plain(fd) ? sys.write(fd, data, len) : write_slowly(fd, data, len);
+}
+
+SLOW ssize_t writev_slowly(int fd, const struct iovec *parts, int count)
 {
     struct sockets_datagram d;
 
     if (count >= 0 && datagram_is_ours(fd, &d))
         return datagram_send_parts(fd, &d, parts, (size_t)count, 0);
     return io_sends(fd, 0) ? sys.writev(fd, parts, count) : -1;
+}
+
+HOOK ssize_t writev(int fd, const struct iovec *parts, int count)
+{
+    return io_is_plain(fd) ? sys.writev(fd, parts, count) : writev_slowly(fd, parts, count);
 }
 
 /* --- bytes that no hook sees ----------------------------------------------------------------- */
@@ -180,11 +223,15 @@ static bool may_splice(int fd)
 
 HOOK ssize_t sendfile(int to, int from, off_t *offset, size_t len)
 {
+    if (io_is_plain(to))
+        return sys.sendfile(to, from, offset, len);
     return may_splice(to) && io_sends(to, 0) ? sys.sendfile(to, from, offset, len) : -1;
 }
 
 HOOK ssize_t sendfile64(int to, int from, off64_t *offset, size_t len)
 {
+    if (io_is_plain(to))
+        return sys.sendfile64(to, from, offset, len);
     return may_splice(to) && io_sends(to, 0) ? sys.sendfile64(to, from, offset, len) : -1;
 }
 

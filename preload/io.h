@@ -9,6 +9,13 @@
 #include <sys/types.h>
 
 #include "client/pending.h"
+#include "preload/datagram.h"
+
+/* Whether the kernel alone has a say in the bytes of this descriptor: a few loads. */
+static inline bool io_is_plain(int fd)
+{
+    return __builtin_expect(datagram_is_other(fd) && !pending_any(), 1);
+}
 
 enum io_way { IO_SENDS, IO_RECEIVES }; /* which time limit of the socket counts */
 
