@@ -63,7 +63,7 @@ int drive_begin_command(struct drive *d, const struct target *t, enum vd_command
     int64_t total_ns = (int64_t)session_plan()->timeout_ms * 1000000;
     struct vd_path path = route_path(t->route.chain);
 
-    memset(d, 0, offsetof(struct drive, trace));
+    memset(&d->route, 0, offsetof(struct drive, trace) - offsetof(struct drive, route));
     d->start_ns = drive_now_ns();
     d->family = family;
     d->route = t->route;
@@ -132,9 +132,9 @@ static void sent(struct drive *d, int fd, size_t n)
 static int send_pending(struct drive *d, int fd)
 {
     uint8_t buf[VD_FLIGHT_MAX];
-    size_t len;
 
-    while ((len = vd_chain_pending(&d->chain, buf, sizeof buf)) > 0) {
+    while (vd_chain_speaks(&d->chain)) {
+        size_t len = vd_chain_pending(&d->chain, buf, sizeof buf);
         ssize_t n = sys.send(fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
         if (n < 0 && (errno == EAGAIN || errno == EINPROGRESS))
@@ -319,9 +319,9 @@ static void limit_address(struct drive *d)
  * it is away, and dialling took a round trip. */
 static void set_patience(struct drive *d)
 {
-    int64_t ms = (drive_now_ns() - d->dial_ns) * 8 / 1000000;
+    int64_t ms = d->dial_ns ? (drive_now_ns() - d->dial_ns) * 8 / 1000000 : 0;
 
-    if (d->dial_ns && ms > d->chain.patience_ms)
+    if (ms > d->chain.patience_ms)
         d->chain.patience_ms = ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
 }
 
@@ -343,7 +343,7 @@ static int dial(struct drive *d, int fd)
     const struct vd_hop *hop = first_hop(d);
 
     d->dialling = 1;
-    d->dial_ns = drive_now_ns();
+    d->dial_ns = d->chain.path.flights ? drive_now_ns() : 0;
     for (; d->addr < hop->addr_count; d->addr++) {
         int number;
 

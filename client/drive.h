@@ -29,7 +29,7 @@ struct drive {
     const struct plan_chain *via; /* the chain, if there are other ways through it; else NULL */
     int64_t start_ns;             /* CLOCK_MONOTONIC, as all times here */
     int64_t deadline_ns;          /* for the whole */
-    int64_t dial_ns;              /* when the first hop was dialled last */
+    int64_t dial_ns;              /* when the first hop was dialled last, for a flight; else 0 */
     int64_t stage_ns;             /* for this hop, or this address of the first hop; 0: none */
     uint32_t stage_ms;            /* as it was when it began */
     int family;                   /* AF_INET or AF_INET6: the form of the program's address */

@@ -311,7 +311,8 @@ bool names_recall(const struct vd_ip *ip, struct vd_endpoint *e)
     struct table book;
     uint32_t at;
 
-    if (!open_book(&book))
+    if (!open_book(&book) ||
+        __atomic_load_n(&counters_of(&book)->used, __ATOMIC_ACQUIRE) == 0) /* as a rule */
         return false;
     fill_ip(&like, ip);
     at = find(&book, first(&book, like.hash), &like);

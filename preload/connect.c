@@ -39,6 +39,8 @@ bool hook_is_readable(const struct sockaddr *addr, socklen_t len)
 
     if (!addr || len < sizeof addr->sa_family || len > sizeof(struct sockaddr_storage))
         return false;
+    if (hook_is_near(addr, len))
+        return true;
     ok = takes_eight((const char *)(first & ~(uintptr_t)7)) &&
          (first / page == last / page || takes_eight((const char *)(last & ~(uintptr_t)7)));
     errno = saved;

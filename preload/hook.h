@@ -24,6 +24,17 @@ bool hook_ready(void);
 /* Sets errno and gives -1. */
 int hook_fail(int number);
 
+/* Whether all of it lies in the page of the caller's stack that is in use just now, as most that a
+ * program passes does: then it can be read, and nobody has to be asked. */
+static inline bool hook_is_near(const void *data, size_t len)
+{
+    const uintptr_t page = 4096, first = (uintptr_t)data,
+                    here = (uintptr_t)__builtin_frame_address(0);
+
+    return len > 0 && len <= page && first / page == here / page &&
+           (first + len - 1) / page == here / page;
+}
+
 /* Whether the kernel would read an address of this length there; else it says itself what is wrong
  * with it. */
 bool hook_is_readable(const struct sockaddr *addr, socklen_t len);

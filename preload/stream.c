@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/time.h>
 
@@ -220,10 +221,15 @@ static int conclude(const struct call *c, int r)
 static int carry(int fd, const struct sockaddr *addr, socklen_t len, const struct target *t,
                  bool blocking)
 {
-    struct call c = {
-        .fd = fd, .addr = addr, .len = len, .blocking = blocking, .wants = DRIVE_WRITE};
+    struct call c;
     int r;
 
+    memset(&c, 0, offsetof(struct call, drive)); /* drive_begin() does the rest */
+    c.fd = fd;
+    c.addr = addr;
+    c.len = len;
+    c.blocking = blocking;
+    c.wants = DRIVE_WRITE;
     read_options(&c);
     r = drive_begin(&c.drive, t, addr->sa_family, to_ns(&c.send_limit));
     if (r < 0)

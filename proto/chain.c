@@ -175,9 +175,10 @@ static int start_over(struct vd_chain *c)
 int vd_chain_start(struct vd_chain *c, const struct vd_path *path, enum vd_command command,
                    const struct vd_endpoint *target)
 {
-    memset(c, 0, sizeof *c);
     c->path = *path;
     c->target = *target;
+    memset(&c->shake, 0, offsetof(struct vd_shake, excerpt));
+    memset(&c->command, 0, sizeof *c - offsetof(struct vd_chain, command));
     c->command = (uint8_t)command;
     c->patience_ms = VD_FLIGHT_PATIENCE_MS;
     return start_over(c);

@@ -47,7 +47,7 @@ void vd_shake_enter(struct vd_shake *s, enum vd_stage stage)
 int vd_shake_start(struct vd_shake *s, const struct vd_hop *hop, enum vd_command command,
                    const struct vd_endpoint *target)
 {
-    memset(s, 0, sizeof *s);
+    memset(s, 0, offsetof(struct vd_shake, excerpt)); /* what follows has lengths here */
     s->hop = hop;
     s->target = *target;
     s->command = (uint8_t)command;
