@@ -132,8 +132,11 @@ static void finish(struct entry *e, bool ok)
     bool private_fd = e->private_fd;
 
     e->private_fd = false;
-    if (ok && e->registrations == 0)
+    if (ok && e->registrations == 0) {
+        if (pending_has_slot(fd, e))
+            pending_set_slot(fd, NULL); /* closing it is no business of ours any more */
         pending_free_entry(e);
+    }
     if (private_fd)
         sys.close(fd);
 }
@@ -258,7 +261,16 @@ enum pending_state pending_state(int fd)
     return (enum pending_state)state;
 }
 
-size_t pending_hide(struct pollfd *fds, size_t count, size_t *last)
+bool pending_seems_under_way(int fd)
+{
+    const struct arena *a = pending_arena_made();
+    uint16_t slot = a ? note_slot(fd) : 0;
+
+    return slot &&
+           __atomic_load_n(&a->entry[slot - 1].state, __ATOMIC_RELAXED) == PENDING_UNDER_WAY;
+}
+
+size_t pending_hide(struct pollfd *fds, size_t count)
 {
     size_t hidden = 0;
 
@@ -266,7 +278,6 @@ size_t pending_hide(struct pollfd *fds, size_t count, size_t *last)
         if (pending_state(fds[i].fd) != PENDING_UNDER_WAY)
             continue;
         fds[i].fd = -1;
-        *last = i;
         hidden++;
     }
     return hidden;

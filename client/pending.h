@@ -14,6 +14,7 @@
 #define VD_CLIENT_PENDING_H
 
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
@@ -54,14 +55,22 @@ bool pending_adopt(int fd, const struct sockaddr *addr, socklen_t len, const str
 
 enum pending_state pending_state(int fd);
 
-/* Takes sockets under way out of an array for poll(): their fd becomes -1. The number of them;
- * *last is where the last one stands. */
-size_t pending_hide(struct pollfd *fds, size_t count, size_t *last);
+/* Whether it is PENDING_UNDER_WAY, unless the descriptor is another socket by now: the kernel is
+ * not asked. */
+bool pending_seems_under_way(int fd);
+
+/* Takes sockets under way out of an array for poll(): their fd becomes -1. The number of them. */
+size_t pending_hide(struct pollfd *fds, size_t count);
 
 /* Whether poll() may carry the handshake of fd on by itself: what to wait for, DRIVE_READ or
  * DRIVE_WRITE, before pending_step; 0: it has to wait for others. What may change at any time. */
 int pending_parked(int fd);
-void pending_step(int fd);
+/* Between the two signals are held back, but for the program's own mask in ppoll(): it is written
+ * to *mask. false: not here. */
+bool pending_hold(sigset_t *mask);
+void pending_release(const sigset_t *mask);
+/* While they are held: a step of the driver. Whether the socket has come up by it. */
+bool pending_step(int fd);
 /* Leaves to the helper whatever is parked: the caller waits for more than poll() can tell it. */
 void pending_unpark_all(void);
 

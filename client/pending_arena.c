@@ -99,13 +99,18 @@ void pending_unlock_mutex(void)
     pthread_mutex_unlock(&the_arena->lock);
 }
 
-void pending_lock(struct pending_guard *g)
+void pending_hold_signals(sigset_t *mask)
 {
     sigset_t all;
 
     sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, mask);
+}
+
+void pending_lock(struct pending_guard *g)
+{
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &g->cancel);
-    pthread_sigmask(SIG_SETMASK, &all, &g->mask);
+    pending_hold_signals(&g->mask);
     pending_lock_mutex();
 }
 

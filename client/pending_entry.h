@@ -87,7 +87,9 @@ struct pending_guard {
  * is taken over. */
 void pending_lock(struct pending_guard *g);
 void pending_unlock(const struct pending_guard *g);
-/* The lock alone, where no signal and no cancellation can come: in the helper thread. */
+/* The lock alone, where no signal and no cancellation can come: in the helper thread, and where
+ * they are held back already. */
+void pending_hold_signals(sigset_t *mask);
 void pending_lock_mutex(void);
 void pending_unlock_mutex(void);
 

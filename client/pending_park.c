@@ -5,7 +5,7 @@
  * and handing each message to another thread and the outcome back costs more than the handshake.
  * So a new entry without epoll registrations is parked for a while: the helper does not watch its
  * socket, and a poll() that meets it waits for the socket itself and steps the driver, under the
- * lock, as the helper would.
+ * lock, as the helper would. Signals come in while it waits, and are held back for the rest of it.
  *
  *     begin --> PARKED --step, step, ...--> settled
  *                  \--PARK_NS are over, or somebody cannot wait--> watched by the helper
@@ -131,30 +131,47 @@ void pending_unpark_all(void)
 
 /* --- poll()'s side --------------------------------------------------------------------------- */
 
-/* Without the lock: a wrong answer costs a turn. */
+/* Without the lock: a wrong answer costs a turn. What is known of a copy may be long out of date. */
 int pending_parked(int fd)
 {
     struct arena *a = pending_arena_made();
-    const struct note *n = note_of(fd);
-    uint16_t slot = a && n ? __atomic_load_n(&n->slot, __ATOMIC_RELAXED) : 0;
+    uint16_t slot = a ? note_slot(fd) : 0;
     const struct entry *e = slot ? &a->entry[slot - 1] : NULL;
 
     if (!e || !__atomic_load_n(&e->parked, __ATOMIC_RELAXED) ||
-        __atomic_load_n(&e->owner, __ATOMIC_RELAXED) != pending_process())
+        __atomic_load_n(&e->owner, __ATOMIC_RELAXED) != pending_process() ||
+        (note_has(fd, MARK_COPIED) && pending_state(fd) != PENDING_UNDER_WAY))
         return 0;
     return __atomic_load_n(&e->wants, __ATOMIC_RELAXED);
 }
 
-void pending_step(int fd)
+/* In a vfork() child the timer ends the parking. */
+bool pending_hold(sigset_t *mask)
 {
-    struct pending_guard g;
-    struct entry *e;
-
     if (pending_in_vfork_child())
-        return; /* the timer ends this */
-    pending_lock(&g);
+        return false;
+    pending_hold_signals(mask);
+    return true;
+}
+
+void pending_release(const sigset_t *mask)
+{
+    pthread_sigmask(SIG_SETMASK, mask, NULL);
+}
+
+bool pending_step(int fd)
+{
+    struct entry *e;
+    int cancel, ignored, r = DRIVE_READ;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    pending_lock_mutex();
     e = pending_entry_of(fd);
-    if (e && is_parked_here(e))
-        helper_go_on(e, drive_step(&e->drive, e->fd));
-    pending_unlock(&g);
+    if (e && is_parked_here(e)) {
+        r = drive_step(&e->drive, e->fd);
+        helper_go_on(e, r);
+    }
+    pending_unlock_mutex();
+    pthread_setcancelstate(cancel, &ignored);
+    return r == DRIVE_DONE;
 }

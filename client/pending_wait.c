@@ -75,17 +75,6 @@ int pending_wait(int fd, int64_t deadline_ns)
 /* --- before descriptors go elsewhere -----------------------------------------------------------
  */
 
-/* Without the lock: a vfork() child, whose memory is the parent's, comes here too. */
-static bool is_under_way(int fd)
-{
-    struct arena *a = pending_arena_made();
-    const struct note *n = note_of(fd);
-    uint16_t slot = a && n ? __atomic_load_n(&n->slot, __ATOMIC_RELAXED) : 0;
-
-    return slot &&
-           __atomic_load_n(&a->entry[slot - 1].state, __ATOMIC_RELAXED) == PENDING_UNDER_WAY;
-}
-
 static bool is_inherited(int fd)
 {
     int flags = sys.fcntl(fd, F_GETFD, NULL);
@@ -93,13 +82,14 @@ static bool is_inherited(int fd)
     return flags >= 0 && !(flags & FD_CLOEXEC);
 }
 
-/* The handshake has a deadline of its own; ours is for one that nobody drives any more. */
+/* Without the lock: a vfork() child, whose memory is the parent's, comes here too. The handshake
+ * has a deadline of its own; ours is for one that nobody drives any more. */
 static void wait_by_looking(int fd)
 {
     struct timespec tick = {.tv_nsec = PENDING_TICK_MS * 1000000};
     int64_t deadline_ns = drive_now_ns() + (session_plan()->timeout_ms + 1000) * 1000000LL;
 
-    while (is_under_way(fd) && drive_now_ns() < deadline_ns)
+    while (pending_seems_under_way(fd) && drive_now_ns() < deadline_ns)
         nanosleep(&tick, NULL);
 }
 
@@ -108,7 +98,7 @@ void pending_before_exec(void)
     int saved = errno;
 
     for (int fd = note_next(0); pending_any() && fd >= 0; fd = note_next(fd + 1))
-        if (is_under_way(fd) && is_inherited(fd))
+        if (pending_seems_under_way(fd) && is_inherited(fd))
             wait_by_looking(fd);
     assoc_before_exec();
     errno = saved;

@@ -34,11 +34,12 @@ struct wait {
     bool asked;           /* for a waiter */
     bool signalled;       /* and it was not drained yet */
     int64_t deadline_ns;  /* -1: none */
-    const sigset_t *mask;
+    const sigset_t *mask; /* for the time of a wait; NULL: as it is */
+    sigset_t *own_mask;   /* the program's, once signals are held back */
+    bool *held;
     size_t hidden; /* sockets under way */
-    size_t last;   /* where the last one stands */
-    int drives; /* it is the only one, and this is what its driver waits for; 0: the helper drives
-                 */
+    size_t last;   /* where the only one stands */
+    int drives;    /* what its driver waits for; 0: the helper drives */
 };
 
 static struct timespec to_timespec(int64_t ns)
@@ -54,14 +55,44 @@ static int64_t left_ns(const struct wait *w)
     return left > 0 ? left : 0;
 }
 
+/* Where the only socket under way stands, for all that can be told without the kernel; false: there
+ * is none, or another one. */
+static bool find_only(struct wait *w)
+{
+    size_t found = 0;
+
+    for (nfds_t i = 0; i < w->count && found < 2; i++) {
+        if (!pending_seems_under_way(w->fds[i].fd))
+            continue;
+        w->last = i;
+        found++;
+    }
+    return found == 1;
+}
+
+/* What its driver waits for, if that is ours to drive. */
+static int begin_to_drive(struct wait *w)
+{
+    int drives = find_only(w) ? pending_parked(w->fds[w->last].fd) : 0;
+
+    if (!drives)
+        return 0;
+    if (!*w->held)
+        *w->held = pending_hold(w->own_mask);
+    return *w->held ? drives : 0;
+}
+
 static void look(struct wait *w)
 {
     memcpy(w->shown, w->fds, w->count * sizeof *w->fds);
-    w->hidden = pending_hide(w->shown, w->count, &w->last);
-    w->drives = w->hidden == 1 ? pending_parked(w->fds[w->last].fd) : 0;
-    if (w->drives)
+    w->drives = begin_to_drive(w);
+    if (w->drives) {
+        w->hidden = 1;
         w->shown[w->last] = (struct pollfd){.fd = w->fds[w->last].fd,
                                             .events = w->drives == DRIVE_READ ? POLLIN : POLLOUT};
+        return;
+    }
+    w->hidden = pending_hide(w->shown, w->count);
     w->shown[w->count] = (struct pollfd){.fd = *w->waiter, .events = POLLIN};
 }
 
@@ -91,19 +122,37 @@ static bool has_waiter(const struct wait *w)
 /* Waits for as long as is left; for a tick if nobody would say when to look anew. */
 static int wait_once(struct wait *w)
 {
+    const sigset_t *mask = w->mask || !*w->held ? w->mask : w->own_mask;
     int64_t ns = w->deadline_ns < 0 ? INT64_MAX : left_ns(w);
     struct timespec t;
 
     if (w->hidden > 0 && !has_waiter(w) && ns > TICK_NS)
         ns = TICK_NS;
     t = to_timespec(ns);
-    return sys.ppoll(w->shown, w->count + has_waiter(w), ns == INT64_MAX ? NULL : &t, w->mask);
+    return sys.ppoll(w->shown, w->count + has_waiter(w), ns == INT64_MAX ? NULL : &t, mask);
 }
 
 static void copy_results(const struct wait *w)
 {
     for (nfds_t i = 0; i < w->count; i++)
         w->fds[i].revents = w->shown[i].fd < 0 ? 0 : w->shown[i].revents;
+}
+
+/* What the kernel says of a socket that has just come up, if only writing is asked for. */
+static short answer_up(short events)
+{
+    return events & ~(POLLOUT | POLLWRNORM | POLLWRBAND) ? 0 : events & (POLLOUT | POLLWRNORM);
+}
+
+/* The driver's socket has something for it. Whether the program is to be told of the socket. */
+static bool drive_on(struct wait *w)
+{
+    const struct pollfd *asked = &w->fds[w->last];
+    bool up = pending_step(asked->fd);
+
+    w->shown[w->last] =
+        (struct pollfd){.fd = asked->fd, .revents = up ? answer_up(asked->events) : 0};
+    return w->shown[w->last].revents != 0;
 }
 
 /* Takes what is none of the program's out of the results; `r` without it. */
@@ -115,11 +164,8 @@ static int take_ours(struct wait *w, int r)
     }
     if (!w->drives)
         return r;
-    if (r > 0 && w->shown[w->last].revents) {
-        pending_step(w->fds[w->last].fd);
+    if (r > 0 && w->shown[w->last].revents && !drive_on(w))
         r--;
-    }
-    w->shown[w->last].fd = -1;
     return r;
 }
 
@@ -150,6 +196,8 @@ struct room {
     struct pollfd *mapped;
     size_t size;
     int waiter;
+    bool held; /* signals are, and this was the mask: */
+    sigset_t mask;
 };
 
 static void give_back(void *room)
@@ -159,6 +207,8 @@ static void give_back(void *room)
     pending_waiter_close(r->waiter);
     if (r->mapped)
         munmap(r->mapped, r->size);
+    if (r->held)
+        pending_release(&r->mask);
 }
 
 static struct pollfd *map(struct room *room, size_t count)
@@ -188,6 +238,8 @@ static int wait_and_give_back(struct wait *w, struct room *room)
     int r;
 
     w->waiter = &room->waiter;
+    w->held = &room->held;
+    w->own_mask = &room->mask;
     pthread_cleanup_push(give_back, room);
     r = wait_loop(w);
     pthread_cleanup_pop(1);
@@ -215,17 +267,21 @@ static int wait_for(struct pollfd *fds, nfds_t count, const struct timespec *tim
 static bool any_under_way(const struct pollfd *fds, nfds_t count)
 {
     for (nfds_t i = 0; i < count; i++)
-        if (pending_state(fds[i].fd) == PENDING_UNDER_WAY)
+        if (pending_seems_under_way(fds[i].fd))
             return true;
     return false;
 }
 
 /* The kernel judges the array before we read it. */
-static bool must_wait_here(struct pollfd *fds, nfds_t count)
+static bool is_readable(struct pollfd *fds, nfds_t count)
+{
+    return hook_is_near(fds, count * sizeof *fds) || sys.poll(fds, count, 0) >= 0;
+}
+
+SLOW bool must_wait_here(struct pollfd *fds, nfds_t count)
 {
     int saved = errno;
-    bool here = pending_any() && fds && count > 0 && sys.poll(fds, count, 0) >= 0 &&
-                any_under_way(fds, count);
+    bool here = fds && count > 0 && is_readable(fds, count) && any_under_way(fds, count);
 
     errno = saved;
     return here;
@@ -240,7 +296,7 @@ HOOK int poll(struct pollfd *fds, nfds_t count, int timeout)
 {
     struct timespec t = {.tv_sec = timeout / 1000, .tv_nsec = timeout % 1000 * 1000000L};
 
-    if (!must_wait_here(fds, count))
+    if (!pending_any() || !must_wait_here(fds, count))
         return sys.poll(fds, count, timeout);
     return wait_for(fds, count, timeout < 0 ? NULL : &t, NULL);
 }
@@ -248,7 +304,7 @@ HOOK int poll(struct pollfd *fds, nfds_t count, int timeout)
 HOOK int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
                const sigset_t *mask)
 {
-    if (!timeout_is_valid(timeout) || !must_wait_here(fds, count))
+    if (!pending_any() || !timeout_is_valid(timeout) || !must_wait_here(fds, count))
         return sys.ppoll(fds, count, timeout, mask);
     return wait_for(fds, count, timeout, mask);
 }
@@ -309,7 +365,7 @@ static bool any_set_under_way(const struct sets *s)
 {
     for (int fd = 0; fd < s->count; fd++)
         if ((has_bit(s->r, fd) || has_bit(s->w, fd) || has_bit(s->x, fd)) &&
-            pending_state(fd) == PENDING_UNDER_WAY)
+            pending_seems_under_way(fd))
             return true;
     return false;
 }
