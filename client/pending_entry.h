@@ -155,13 +155,6 @@ static inline struct note *note_of(int fd)
 }
 struct note *note_make(int fd);
 
-static inline bool note_holds_something(const struct note *n)
-{
-    return __atomic_load_n(&n->slot, __ATOMIC_RELAXED) ||
-           __atomic_load_n(&n->marks, __ATOMIC_RELAXED) ||
-           __atomic_load_n(&n->epfd_1, __ATOMIC_RELAXED);
-}
-
 /* The index + 1 of the entry that a descriptor may have, 0: none. */
 static inline uint16_t note_slot(int fd)
 {

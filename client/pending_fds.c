@@ -83,12 +83,16 @@ static bool let_go(int fd)
 
 /* --- hooks ----------------------------------------------------------------------------------- */
 
-/* Whether anything was ever noted of it, or of a registration that no note has room for. */
+/* Whether anything was noted of it that matters, or of a registration that no note has room for.
+ * Marks mean nothing as long as nothing was ever under way. */
 static bool is_noted(int fd)
 {
     const struct note *n = note_of(fd);
 
-    return (n && note_holds_something(n)) || __atomic_load_n(&watch_has_extras, __ATOMIC_RELAXED);
+    return (n && (__atomic_load_n(&n->slot, __ATOMIC_RELAXED) ||
+                  __atomic_load_n(&n->epfd_1, __ATOMIC_RELAXED) ||
+                  (__atomic_load_n(&n->marks, __ATOMIC_RELAXED) && pending_arena_made()))) ||
+           __atomic_load_n(&watch_has_extras, __ATOMIC_RELAXED);
 }
 
 SLOW bool before_close_of_noted(int fd)

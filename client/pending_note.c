@@ -34,6 +34,13 @@ struct note *note_make(int fd)
     return part ? &part[fd % NOTES_PART] : NULL;
 }
 
+static bool holds_something(const struct note *n)
+{
+    return __atomic_load_n(&n->slot, __ATOMIC_RELAXED) ||
+           __atomic_load_n(&n->marks, __ATOMIC_RELAXED) ||
+           __atomic_load_n(&n->epfd_1, __ATOMIC_RELAXED);
+}
+
 int note_next(int fd)
 {
     while (fd < NOTES_PART * NOTES_PARTS) {
@@ -41,7 +48,7 @@ int note_next(int fd)
 
         if (!n)
             fd = (fd / NOTES_PART + 1) * NOTES_PART;
-        else if (note_holds_something(n))
+        else if (holds_something(n))
             return fd;
         else
             fd++;

@@ -131,7 +131,8 @@ void pending_unpark_all(void)
 
 /* --- poll()'s side --------------------------------------------------------------------------- */
 
-/* Without the lock: a wrong answer costs a turn. What is known of a copy may be long out of date. */
+/* Without the lock: a wrong answer costs a turn. What is known of a copy may be long out of date.
+ */
 int pending_parked(int fd)
 {
     struct arena *a = pending_arena_made();

@@ -42,11 +42,6 @@ static struct hint hint_in(const struct note *n)
                          .data = __atomic_load_n(&n->data, __ATOMIC_RELAXED)};
 }
 
-static bool is_same_hint(const struct hint *a, const struct hint *b)
-{
-    return a->epfd_1 == b->epfd_1 && a->events == b->events && a->data == b->data;
-}
-
 static void put_hint(struct note *n, const struct hint *hint)
 {
     __atomic_store_n(&n->data, hint->data, __ATOMIC_RELAXED);
@@ -93,10 +88,11 @@ static void change_extra(int fd, const struct hint *put, int drop_epfd_1, bool l
 static void take_note(int epfd, int op, int fd, const struct epoll_event *event, bool locked)
 {
     struct note *n = op == EPOLL_CTL_DEL ? note_of(fd) : note_make(fd);
-    struct hint hint = {.epfd_1 = epfd + 1}, known = n ? hint_in(n) : (struct hint){0};
+    struct hint hint = {.epfd_1 = epfd + 1};
+    int known = n ? hint_in(n).epfd_1 : 0;
 
     if (op == EPOLL_CTL_DEL) {
-        if (known.epfd_1 == epfd + 1)
+        if (known == epfd + 1)
             __atomic_store_n(&n->epfd_1, 0, __ATOMIC_RELEASE);
         else
             change_extra(fd, NULL, epfd + 1, locked);
@@ -104,17 +100,26 @@ static void take_note(int epfd, int op, int fd, const struct epoll_event *event,
     }
     hint.data = event->data.u64;
     hint.events = event->events;
-    if (!n || is_same_hint(&known, &hint))
-        return;
-    if (known.epfd_1 == 0 || known.epfd_1 == epfd + 1)
+    if (n && (known == 0 || known == epfd + 1))
         put_hint(n, &hint);
-    else
+    else if (n)
         change_extra(fd, &hint, 0, locked);
+}
+
+/* Many programs ask anew for what they have. */
+static bool is_noted(int epfd, int fd, const struct epoll_event *event)
+{
+    const struct note *n = note_of(fd);
+
+    return n && __atomic_load_n(&n->epfd_1, __ATOMIC_ACQUIRE) == epfd + 1 &&
+           __atomic_load_n(&n->events, __ATOMIC_RELAXED) == event->events &&
+           __atomic_load_n(&n->data, __ATOMIC_RELAXED) == event->data.u64;
 }
 
 void pending_epoll_note(int epfd, int op, int fd, const struct epoll_event *event)
 {
-    take_note(epfd, op, fd, event, false);
+    if (op == EPOLL_CTL_DEL || !is_noted(epfd, fd, event))
+        take_note(epfd, op, fd, event, false);
 }
 
 void watch_forget(int fd, bool locked)

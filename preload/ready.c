@@ -21,7 +21,11 @@
 #include "client/pending.h"
 #include "preload/hook.h"
 
-enum { ON_STACK = 256, TICK_NS = 2000000 };
+enum {
+    ON_STACK = 256,
+    TICK_NS = 2000000,
+    DRIVE_TICK_NS = 5000000 /* a little longer than a socket stays parked */
+};
 static const int64_t CENTURY_S = 3200000000;
 
 /* --- the loop that all share ----------------------------------------------------------------- */
@@ -124,10 +128,11 @@ static int wait_once(struct wait *w)
 {
     const sigset_t *mask = w->mask || !*w->held ? w->mask : w->own_mask;
     int64_t ns = w->deadline_ns < 0 ? INT64_MAX : left_ns(w);
+    int64_t tick_ns = w->drives ? DRIVE_TICK_NS : TICK_NS;
     struct timespec t;
 
-    if (w->hidden > 0 && !has_waiter(w) && ns > TICK_NS)
-        ns = TICK_NS;
+    if (w->hidden > 0 && !has_waiter(w) && ns > tick_ns)
+        ns = tick_ns;
     t = to_timespec(ns);
     return sys.ppoll(w->shown, w->count + has_waiter(w), ns == INT64_MAX ? NULL : &t, mask);
 }
