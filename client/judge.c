@@ -179,6 +179,20 @@ static bool is_asked_by_the_chain(struct target *t)
     return true;
 }
 
+/* With name servers of its own the chain leads to these, in place of resolv.conf's: the first to
+ * the first, and so on, so that who turns to the next one does so here. */
+static void ask_the_chains(struct target *t)
+{
+    const struct plan *plan = session_plan();
+    int place = plan->server_count > 0 ? nameservers_index(&t->at) : -1;
+
+    if (place < 0)
+        return;
+    const struct plan_server *server = &plan->servers[(unsigned)place % plan->server_count];
+    vd_endpoint_set_ip(&t->at, &server->ip, (uint16_t)server->port);
+    t->route = (struct route){.action = PLAN_CHAIN, .chain = plan_chain(plan, plan->chain)};
+}
+
 int judge_target(struct target *t, const struct vd_endpoint *given)
 {
     int r;
@@ -195,12 +209,15 @@ int judge_target(struct target *t, const struct vd_endpoint *given)
             return refuse(t, -VD_ERR_UNSUPPORTED);
         if (leaks_names(t))
             return refuse(t, -VD_ERR_DENIED);
-        if (is_asked_by_the_chain(t))
+        if (is_asked_by_the_chain(t)) {
+            ask_the_chains(t);
             return 1;
+        }
         say_direct(t);
         judge_audit_direct(t, AUDIT_ANY);
         return 0;
     case PLAN_CHAIN:
+        ask_the_chains(t);
         break;
     }
     return 1;

@@ -7,6 +7,7 @@
 #include "client/names.h"
 #include "client/route.h"
 #include "client/say.h"
+#include "client/session.h"
 #include "proto/err.h"
 
 /* What libc takes for an address: all forms of inet_aton, IPv6 with or without scope. */
@@ -120,4 +121,20 @@ bool lookup_may_query(const char *name)
         vd_endpoint_set_name(&e, "any.invalid", 11, 0);
     route = route_of_name(&e, &known);
     return !route_names_are_remote(&route);
+}
+
+bool lookup_may_ask_chain(const char *name)
+{
+    const struct plan *plan = session_plan();
+    struct vd_ip ips[HOSTS_IPS_MAX];
+    struct vd_endpoint e;
+    struct route route;
+    bool known;
+
+    if (!plan->names_by_chain || is_numeric(name) || !is_dns_name(name) ||
+        vd_endpoint_set_name(&e, name, strlen(name), 0) < 0 ||
+        hosts_find(name, ips, HOSTS_IPS_MAX) > 0)
+        return false;
+    route = route_of_name(&e, &known);
+    return route.action == PLAN_CHAIN && route.chain == plan_chain(plan, plan->chain);
 }

@@ -31,5 +31,8 @@ enum lookup_answer lookup_address(const struct vd_ip *ip, char name[VD_NAME_MAX 
 /* Whether DNS queries for a name (NULL: for whatever name) may be sent from this machine. Numeric
  * forms and local names need none. */
 bool lookup_may_query(const char *name);
+/* Whether the name servers at the chain's far end may be asked for what is not an address of this
+ * name: it is none that is known here, that a rule refuses, or that goes by another chain. */
+bool lookup_may_ask_chain(const char *name);
 
 #endif

@@ -23,36 +23,43 @@ static bool read_line(struct vd_ip *ip, char *line)
            vd_ip_read(ip, text, strcspn(text, BLANKS ":;"));
 }
 
-static bool is_listed(const struct vd_ip *wanted)
+static int place_of(const struct vd_ip *wanted)
 {
     static const uint8_t loopback[4] = {127, 0, 0, 1};
     struct vd_ip ip, otherwise = vd_ip4(loopback);
-    bool found = false, any = false;
+    bool found = false;
+    int count = 0;
     struct lines l;
     char *line;
 
     if (lines_open(&l, RESOLVER_FILE)) {
         while (!found && (line = lines_next(&l)))
             if (read_line(&ip, line)) {
-                any = true;
+                count++;
                 ip = vd_ip_unmapped(&ip);
                 found = vd_ip_same(&ip, wanted);
             }
         lines_close(&l);
     }
-    return any ? found : vd_ip_same(&otherwise, wanted);
+    if (count == 0)
+        return vd_ip_same(&otherwise, wanted) ? 0 : -1;
+    return found ? count - 1 : -1;
+}
+
+int nameservers_index(const struct vd_endpoint *e)
+{
+    struct vd_ip ip = vd_ip_unmapped(&e->ip);
+    int saved = errno, place;
+
+    if (e->port != NAMESERVERS_PORT || vd_endpoint_is_name(e))
+        return -1;
+    ip.scope = 0;
+    place = place_of(&ip);
+    errno = saved;
+    return place;
 }
 
 bool nameservers_has(const struct vd_endpoint *e)
 {
-    struct vd_ip ip = vd_ip_unmapped(&e->ip);
-    int saved = errno;
-    bool has;
-
-    if (e->port != NAMESERVERS_PORT || vd_endpoint_is_name(e))
-        return false;
-    ip.scope = 0;
-    has = is_listed(&ip);
-    errno = saved;
-    return has;
+    return nameservers_index(e) >= 0;
 }

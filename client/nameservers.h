@@ -16,5 +16,7 @@ enum { NAMESERVERS_PORT = 53 };
 /* Whether it is one of these name servers. A file that is missing or names none means 127.0.0.1,
  * resolv.conf(5). Scopes are not compared. */
 bool nameservers_has(const struct vd_endpoint *e);
+/* Which of them it is, from 0 on; -1: none. */
+int nameservers_index(const struct vd_endpoint *e);
 
 #endif

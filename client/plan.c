@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Fields of fixed width that fill the same room in both have the same places in it. */
-static_assert(sizeof(struct plan) == 1648 && sizeof(struct plan_chain) == 100 &&
+static_assert(sizeof(struct plan) == 1876 && sizeof(struct plan_chain) == 100 &&
                   sizeof(struct plan_rule) == 72 && sizeof(struct vd_hop) == 1368 &&
                   sizeof(struct vd_pattern) == 284,
               "the same for 32-bit and 64-bit processes");
@@ -100,7 +100,7 @@ static bool is_head_sound(const struct plan *p)
            is_text(p->log, sizeof p->log) && (!p->has_log || p->log[0] == '/') &&
            is_text(p->cache, sizeof p->cache) && (!p->cache[0] || p->cache[0] == '/') &&
            p->trace <= PLAN_TRACE_PCAP && is_text(p->trace_file, sizeof p->trace_file) &&
-           (!p->trace_file[0] || p->trace_file[0] == '/');
+           (!p->trace_file[0] || p->trace_file[0] == '/') && p->server_count <= PLAN_SERVERS_MAX;
 }
 
 bool plan_is_sound(const struct plan *p, size_t len)

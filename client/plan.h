@@ -36,6 +36,7 @@ enum {
     PLAN_LOG_MAX = 1023,
     PLAN_CACHE_MAX = 255,
     PLAN_TRACE_MAX = 255,
+    PLAN_SERVERS_MAX = 8,
     PLAN_COUNT_MAX = 4096
 };
 
@@ -56,6 +57,12 @@ struct plan_rule {
     uint8_t listen; /* enum plan_listen */
     uint16_t chain; /* PLAN_CHAIN */
     uint16_t pattern_first, pattern_count;
+};
+
+/* A name server, as the chain's far end reaches it. */
+struct plan_server {
+    struct vd_ip ip;
+    uint32_t port;
 };
 
 struct plan {
@@ -79,10 +86,12 @@ struct plan {
     char cache[PLAN_CACHE_MAX + 1];
     /* Where the trace goes, an absolute path; "": the standard error. */
     char trace_file[PLAN_TRACE_MAX + 1];
-    uint8_t trace_secrets; /* passwords are shown there */
-    uint8_t engine;        /* enum plan_engine */
-    uint8_t strict;        /* what is made past the library is refused */
-    uint8_t zero;
+    uint8_t trace_secrets;  /* passwords are shown there */
+    uint8_t engine;         /* enum plan_engine */
+    uint8_t strict;         /* what is made past the library is refused */
+    uint8_t names_by_chain; /* of `chain`: name servers are asked through it */
+    uint32_t server_count;  /* 0: resolv.conf's, else these are asked in their place */
+    struct plan_server servers[PLAN_SERVERS_MAX];
 };
 
 /* The arrays; indices must be below the counts of the plan. */

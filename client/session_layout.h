@@ -22,7 +22,7 @@
 #define SESSION_MAGIC "viaduct" /* with its NUL: 8 bytes */
 
 enum {
-    SESSION_VERSION = 4,
+    SESSION_VERSION = 5,
     SESSION_PAGE = 4096,
     SESSION_PLAN_AT = 64,
     SESSION_BUCKETS = 4096, /* heads of 4 bytes each, in names and in book */

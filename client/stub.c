@@ -23,11 +23,13 @@ static void refuse(struct finding *f, enum vd_dns_rcode rcode)
     f->answer.rcode = rcode;
 }
 
-/* What the system's own resolver would be asked for. */
+/* What the system's own resolver would be asked for, or that at the chain's far end. */
 static void leave_to_system(struct finding *f, const char *name)
 {
     if (lookup_may_query(name))
         f->pass = true;
+    else if (lookup_may_ask_chain(name))
+        f->answer.truncated = true; /* by TCP, which the chain carries */
     else
         refuse(f, VD_DNS_REFUSED);
 }

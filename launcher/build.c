@@ -213,6 +213,16 @@ static void set_log(struct plan *head, const char *log)
     head->has_log = 1;
 }
 
+static_assert(PLAN_SERVERS_MAX == (int)VD_NAMESERVERS_MAX, "as many as can be configured");
+
+static void set_servers(struct plan *head, const struct vd_conf_client *c)
+{
+    head->names_by_chain = c->dns == VD_DNS_CHAIN;
+    for (size_t i = 0; head->names_by_chain && i < c->nameserver_count; i++)
+        head->servers[head->server_count++] =
+            (struct plan_server){.ip = c->nameservers[i].ip, .port = c->nameservers[i].port};
+}
+
 static void set_head(struct build *b, const struct options *o)
 {
     const struct vd_conf_client *c = &b->effective->conf;
@@ -227,6 +237,7 @@ static void set_head(struct build *b, const struct options *o)
     head->engine = (uint8_t)o->engine;
     head->strict = o->strict;
     head->timeout_ms = c->timeout_ms;
+    set_servers(head, c);
     set_stderr(head);
     set_log(head, o->log);
 }

@@ -323,7 +323,8 @@ int vd_dns_write_answer(uint8_t *buf, size_t cap, const struct vd_dns_query *que
     vd_out_bytes(&out, query->question, query->question_len);
     records = write_records(&out, answer);
     head = vd_out_over(buf, VD_DNS_HEADER);
-    write_header(&head, query, answer_flags(query, answer->rcode, out.ok), records);
+    bool whole = out.ok && !answer->truncated;
+    write_header(&head, query, answer_flags(query, answer->rcode, whole), records);
     out = vd_out_over(out.to + out.len, opt);
     if (query->edns)
         write_opt(&out, query, answer->rcode);

@@ -77,6 +77,7 @@ struct vd_dns_answer {
     const struct vd_ip *ips; /* an A or AAAA record each, by family, whatever the question was */
     size_t ip_count;
     const char *name; /* a PTR record to it; NULL: none */
+    bool truncated;   /* TC, whatever is there: it is to be asked by TCP (RFC 7766 section 5) */
 };
 
 /* Writes the answer to a query, also, but then without records, to one that could not be read.

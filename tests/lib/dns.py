@@ -39,6 +39,7 @@ class Dns:
 
     def __init__(self, ns, address):
         self.names = {}
+        self.records = {}
         self.log = []
         self.lock = threading.Lock()
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -54,6 +55,11 @@ class Dns:
     def know(self, name, *addresses):
         """The name has these addresses (none: it exists, without any)."""
         self.names[name.lower()] = [ipaddress.ip_address(a) for a in addresses]
+
+    def know_record(self, name, kind, data):
+        """One record of another type, its data as on the wire."""
+        self.names.setdefault(name.lower(), [])
+        self.records[name.lower(), kind] = data
 
     def know_reverse(self, address, name):
         self.names[ipaddress.ip_address(address).reverse_pointer] = name
@@ -71,6 +77,8 @@ class Dns:
 
     def _answers(self, name, kind):
         known = self.names[name]
+        if (name, kind) in self.records:
+            return [_record(next(n for n, k in TYPES.items() if k == kind), self.records[name, kind])]
         if isinstance(known, str):
             return [_record(12, _name(known))] if kind == "PTR" else []
         version = {"A": 4, "AAAA": 6}.get(kind)
