@@ -407,7 +407,7 @@ static void write_reason(struct vd_out *out, const struct drive *d, int result)
 
         vd_out_text(out, ": ");
         if (is_ours_gone(d))
-            words = "the viaductd that was started for it is gone";
+            words = "the viaductd that was started for it is gone; run the command again";
         vd_out_text(out, words ? words : "unknown error");
     }
 }

@@ -4,9 +4,12 @@
  *     this one ──forks──> viaductd ──forks──> its worker
  *
  *     START ──READY=1──> SERVING ──the session is over──> viaductd is ended, and so are we
- *       │ viaductd ends, or            │ viaductd ends: so do we; connections fail from then on
- *       │ takes too long: the launcher
- *       v is told what it said
+ *       │ viaductd ends, or  ^ │ viaductd ends, by whatever has killed it: it is started again, and
+ *       │ takes too long:    └─┘ who connects meanwhile waits; if it ends again and again so do we,
+ *       v the launcher is        and connections fail from then on
+ *         told what it said
+ *
+ * One that writes a trace is not started again, which would be begun anew in the middle of a file.
  *
  * The daemon has the listening socket as service managers give it, its configuration as standard
  * input, and a pipe to us as standard error. If we are killed the kernel ends it.
@@ -38,7 +41,9 @@ enum {
     SAID_MAX = 1024,
     LISTEN_FD = 3,
     TRACE_FD = 4,
-    ARGUMENTS = 10
+    ARGUMENTS = 10,
+    AGAIN_MAX = 3, /* times that it is started again within AGAIN_WITHIN_S */
+    AGAIN_WITHIN_S = 60
 };
 
 struct child {
@@ -175,7 +180,6 @@ static void write_conf(const struct private_server *s, struct child *c)
             break; /* it has ended, and has said why */
     }
     close(c->conf);
-    explicit_bzero((char *)s->conf, len);
 }
 
 /* --- its start ------------------------------------------------------------------------------- */
@@ -207,25 +211,36 @@ static void tell_last_line(const struct private_server *s, char *said)
     tell(s, *line ? line : "it ended without a word");
 }
 
-static void await_start(const struct private_server *s, const struct child *c)
+/* Whether it is ready; if not, `said` is what it had to say. */
+static bool await_ready(const struct child *c, char said[SAID_MAX])
 {
     struct pollfd fds[] = {{.fd = c->notify, .events = POLLIN}, {.fd = c->said, .events = POLLIN}};
-    char said[SAID_MAX] = "";
     size_t len = 0;
 
+    said[0] = 0;
     while (poll(fds, 2, START_MS) > 0) {
-        if ((fds[0].revents & POLLIN) && is_ready(c)) {
-            tell(s, "+");
-            return;
-        }
+        if ((fds[0].revents & POLLIN) && is_ready(c))
+            return true;
         if (!fds[1].revents)
             continue;
-        ssize_t n = read(c->said, said + len, sizeof said - 1 - len);
+        ssize_t n = read(c->said, said + len, SAID_MAX - 1 - len);
         if (n <= 0)
             break;
         len += (size_t)n;
+        said[len] = 0;
     }
-    if (len > 0)
+    return false;
+}
+
+static void await_start(const struct private_server *s, const struct child *c)
+{
+    char said[SAID_MAX];
+
+    if (await_ready(c, said)) {
+        tell(s, "+");
+        return;
+    }
+    if (said[0])
         tell_last_line(s, said);
     else
         tell(s, "it did not start in time");
@@ -270,7 +285,8 @@ static void end_daemon(const struct child *c)
     kill(c->pid, SIGKILL);
 }
 
-static void serve(const struct private_server *s, const struct child *c, struct private_watch *w)
+/* False: it has ended, and the session has not. */
+static bool serve(const struct private_server *s, const struct child *c, struct private_watch *w)
 {
     struct pollfd fds[] = {{.fd = c->said, .events = POLLIN}, {.fd = w->notes, .events = POLLIN}};
     int left;
@@ -279,10 +295,42 @@ static void serve(const struct private_server *s, const struct child *c, struct 
         if (poll(fds, 2, left) <= 0)
             continue;
         if (fds[0].revents && !pass_on(s, c))
-            break; /* it has ended */
+            return false;
         if (fds[1].revents)
             private_watch_take(w);
     }
+    return true;
+}
+
+/* Who ends again and again would only have everybody wait. */
+static bool may_start_again(const struct private_server *s)
+{
+    static struct timespec began;
+    static unsigned count;
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (count == 0 || now.tv_sec - began.tv_sec >= AGAIN_WITHIN_S) {
+        began = now;
+        count = 0;
+    }
+    return s->trace < 0 && count++ < AGAIN_MAX;
+}
+
+static bool start_again(const struct private_server *s, struct child *c)
+{
+    char said[SAID_MAX];
+
+    kill(c->pid, SIGKILL);
+    waitpid(c->pid, NULL, 0);
+    c->pid = 0;
+    close(c->said);
+    if (!may_start_again(s) || !start_daemon(s, c))
+        return false;
+    write_conf(s, c);
+    bool ready = await_ready(c, said);
+    close(c->notify);
+    return ready;
 }
 
 void private_serve(struct private_server *s)
@@ -301,14 +349,17 @@ void private_serve(struct private_server *s)
     signal(SIGPIPE, SIG_IGN);
     if (!private_watch_begin(&watch, s->session) || !start_daemon(s, &child))
         die(s, strerror(errno));
-    close(s->listener);
     write_conf(s, &child);
     await_start(s, &child);
     close(s->ready);
     close(child.notify);
     if (s->trace >= 0)
         close(s->trace);
-    serve(s, &child, &watch);
-    end_daemon(&child);
+    while (!serve(s, &child, &watch) && start_again(s, &child))
+        ;
+    explicit_bzero((char *)s->conf, strlen(s->conf));
+    close(s->listener);
+    if (child.pid > 0)
+        end_daemon(&child);
     _exit(0);
 }

@@ -280,19 +280,41 @@ def life(w, kind):
                         sock.settimeout(10)
                         tap.same(sock.recv(len(answer), socket.MSG_WAITALL), answer, f"answer to {greeting}")
 
-    def killed(who):
+    def killed(who, times):
         script = ("import socket, sys\nprint('up', flush=True)\nsys.stdin.readline()\ntry:\n"
                   f"    socket.create_connection(('{ORIGIN}', 80), 10)\nexcept OSError as error:\n    print(error)\n")
         with Running(w, chain(*kind.urls), script) as running:
             w.forget()
-            for pid in who():
-                os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: not daemons(), "the daemons are gone")
+            for left in reversed(range(times)):
+                before = daemons()
+                for pid in who():
+                    os.kill(pid, signal.SIGKILL)
+                wait_until(lambda n=left, b=before: len(daemons()) == 2 * (n > 0) and not set(b) & set(daemons()),
+                           f"daemons left, {left} times more")
             out, err = running.proc.communicate(b"\n", 20)
         tap.holds(b"[Errno 101]" in out, out)
-        tap.holds(b"hop 1 of %d (%s) cannot be reached: the viaductd that was started for it is gone"
+        tap.holds(b"hop 1 of %d (%s) cannot be reached: the viaductd that was started for it is gone; run the command again"
                   % (len(kind.urls), kind.shown.encode()) in err, err)
         tap.same(w.link.take(), {}, "packets on the link")
+        none_left()
+
+    def started_again():
+        """A daemon that was killed, also by its maker's out-of-memory killer, is replaced; who connects meanwhile
+        waits for it."""
+        script = ("import sys, urllib.request\nprint('up', flush=True)\nfor line in sys.stdin:\n"
+                  f"    print(urllib.request.urlopen('http://{NAME}/whoami', None, 20).read(), flush=True)\n")
+        with Running(w, options, script) as running:
+            for _ in range(3):
+                w.forget()
+                wait_until(lambda: len(daemons()) == 2 and mothers(), "a daemon and its worker")
+                before = mothers()
+                os.kill(before[0], signal.SIGKILL)
+                running.proc.stdin.write(b"\n")
+                running.proc.stdin.flush()
+                tap.holds(ORIGIN.encode() in running.proc.stdout.readline(), "it is carried")
+                tap.holds(mothers() != before and len(keepers()) == 1, "by another one")
+                w.quiet(*kind.spoken)
+            tap.same(running.ends(), 0, "status")
         none_left()
 
     def worker_killed():
@@ -330,13 +352,13 @@ def life(w, kind):
 
     for case in (ends_with_the_command, ends_when_it_is_killed, lives_as_long_as_any, execs_go_on, not_its_child,
                  holds_nothing, keeps_no_pipe_open, survives_the_terminals_signals, secrets, wants_its_login,
-                 worker_killed, at_once, not_without_need):
+                 worker_killed, started_again, at_once, not_without_need):
         yield case.__name__.replace("_", " "), case
     for name, more in (("audited", ["--audit"]), ("supervised", ["--engine", "supervise"]), ("strict", ["--strict"]),
                        ("traced", ["--trace"]), ("quiet", ["-q"]), ("logged", ["--log", f"{w.dir}/private.log"])):
         yield f"manner: {name}", lambda n=name, m=more: other_manners(n, m)
-    yield "killed: the keeper", lambda: killed(keepers)
-    yield "killed: the daemon", lambda: killed(mothers)
+    yield "killed: the keeper", lambda: killed(keepers, 1)
+    yield "killed: the daemon, more often than it is started again", lambda: killed(mothers, 4)
 
 
 def failures(w, kind):
