@@ -8,13 +8,12 @@
 #include "conf/file.h"
 #include "conf/value.h"
 
-static cfg_opt_t listen_options[] = {VD_CONF_WORD("url"),         VD_CONF_WORD("proxy_protocol"),
-                                     VD_CONF_WORD("permissions"), VD_CONF_WORD("udp"),
-                                     VD_CONF_WORDS("targets"),    VD_CONF_WORD("balance"),
-                                     VD_CONF_WORD("send_proxy"),  VD_CONF_WORD("check"),
-                                     VD_CONF_WORD("rise"),        VD_CONF_WORD("fall"),
-                                     VD_CONF_WORD("cert"),        VD_CONF_WORD("key"),
-                                     VD_CONF_WORD("client_ca"),   CFG_END()};
+static cfg_opt_t listen_options[] = {
+    VD_CONF_WORD("url"),        VD_CONF_WORD("proxy_protocol"), VD_CONF_WORD("permissions"),
+    VD_CONF_WORD("udp"),        VD_CONF_WORDS("targets"),       VD_CONF_WORD("balance"),
+    VD_CONF_WORD("send_proxy"), VD_CONF_WORD("check"),          VD_CONF_WORD("rise"),
+    VD_CONF_WORD("fall"),       VD_CONF_WORD("cert"),           VD_CONF_WORD("key"),
+    VD_CONF_WORD("client_ca"),  VD_CONF_WORDS("public"),        CFG_END()};
 static cfg_opt_t access_options[] = {VD_CONF_WORDS("from"),     VD_CONF_WORDS("to"),
                                      VD_CONF_WORDS("commands"), VD_CONF_WORDS("users"),
                                      VD_CONF_WORD("upstream"),  VD_CONF_WORDS("source"),
@@ -105,6 +104,11 @@ static int refuse_others(const struct vd_conf_listener *listen, struct vd_conf_f
                                         "check",   "rise",    "fall"};
     char *error = NULL;
 
+    if (listen->kind >= VD_LISTEN_REDIRECT && vd_conf_file_has(section->cfg, "public")) {
+        vd_conf_wrong(&error, "`public` in listen `%s`; allowed: where SOCKS is spoken",
+                      section->cfg->title);
+        return vd_conf_file_wrong(f, section->line, error);
+    }
     if (listen->kind == VD_LISTEN_FORWARD && listen->target_count == 0)
         return needs(f, section, "targets", "targets = {\"HOST:PORT\", \"unix:/PATH\"}");
     for (size_t i = 0; listen->kind != VD_LISTEN_FORWARD && i < sizeof names / sizeof *names; i++)
@@ -187,6 +191,28 @@ static int read_permissions(struct vd_conf_listener *listen, struct vd_conf_file
     return 0;
 }
 
+static int read_public(struct vd_conf_listener *listen, struct vd_conf_file *f, cfg_t *cfg)
+{
+    char *error = NULL;
+
+    for (unsigned i = 0; i < cfg_size(cfg, "public"); i++) {
+        const struct vd_conf_word *word = vd_conf_file_get(cfg, "public", i);
+        struct vd_ip ip = {.family = VD_NO_IP};
+        bool ok = vd_ip_read(&ip, word->text, strlen(word->text)) &&
+                  vd_ip_unmapped(&ip).family == ip.family &&
+                  vd_ip_class(&ip) != VD_CLASS_UNSPECIFIED &&
+                  vd_ip_class(&ip) != VD_CLASS_MULTICAST && vd_ip_class(&ip) != VD_CLASS_BROADCAST;
+        if (ok && !listen->public[ip.family == VD_IPV6].family) {
+            listen->public[ip.family == VD_IPV6] = ip;
+            continue;
+        }
+        vd_conf_wrong(&error, "bad public `%s`; allowed: an IPv4 and an IPv6 address, one of each",
+                      word->text);
+        return vd_conf_file_wrong(f, word->line, error);
+    }
+    return 0;
+}
+
 static int read_listen_options(struct vd_conf_listener *listen, struct vd_conf_file *f,
                                const struct vd_conf_section *section)
 {
@@ -197,6 +223,7 @@ static int read_listen_options(struct vd_conf_listener *listen, struct vd_conf_f
 
     if (read_targets(listen, f, cfg) < 0 || refuse_others(listen, f, section) < 0 ||
         read_permissions(listen, f, cfg) < 0 || read_tls(listen, f, section) < 0 ||
+        read_public(listen, f, cfg) < 0 ||
         vd_conf_file_choice(f, cfg, "proxy_protocol", vd_conf_switches, &line) < 0 ||
         vd_conf_file_choice(f, cfg, "udp", vd_conf_switches, &udp) < 0 ||
         vd_conf_file_choice(f, cfg, "balance", balances, &balance) < 0 ||

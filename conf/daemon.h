@@ -46,8 +46,10 @@ struct vd_conf_listener {
     struct vd_endpoint at; /* an address, or a name that is resolved at start; port 0 allowed */
     char unix_path[VD_UNIX_PATH_MAX + 1]; /* not empty: a unix socket instead of `at` */
     uint32_t unix_mode;                   /* its permissions */
-    bool proxy_line; /* each connection begins with a line of the PROXY protocol */
-    bool no_udp;     /* VD_LISTEN_TPROXY: datagrams are not taken */
+    bool proxy_line;        /* each connection begins with a line of the PROXY protocol */
+    bool no_udp;            /* VD_LISTEN_TPROXY: datagrams are not taken */
+    struct vd_ip public[2]; /* IPv4, IPv6: what clients are told in place of this machine's own
+                               address, where they are to send or peers to come; VD_NO_IP: it */
     /* TLS: files in PEM, read at the start and at each reload; NULL: not said */
     bool tls_only;    /* https://: nothing but TLS is served; else it may be */
     char *cert, *key; /* chain and key of this listener; without `key`: both in `cert` */

@@ -238,6 +238,15 @@ static void choose_way(struct session *s)
     s->via = upstreams_by_rule(&s->worker->upstreams, rule);
 }
 
+struct vd_endpoint handshake_told(const struct session *s, const struct net_addr *at)
+{
+    struct vd_ip ip = net_addr_ip(at);
+    const struct vd_ip *public = &s->from->conf->public[ip.family == VD_IPV6];
+    struct vd_endpoint told;
+    vd_endpoint_set_ip(&told, public->family ? public : &ip, net_addr_port(at));
+    return told;
+}
+
 struct egress handshake_egress(const struct session *s)
 {
     return egress_of(s->worker->conf, s->via ? s->via->conf : NULL, s->setup->dial.rule);

@@ -65,6 +65,22 @@ static void print_path(FILE *to, const char *key, const char *path)
     quoted(to, path, strlen(path));
 }
 
+static void print_public(FILE *to, const struct vd_conf_listener *l)
+{
+    const char *comma = " public = {";
+    for (unsigned i = 0; i < 2; i++) {
+        char text[VD_ENDPOINT_TEXT];
+        struct vd_out out = vd_out_over(text, sizeof text);
+        if (!l->public[i].family)
+            continue;
+        vd_ip_print(&out, &l->public[i]);
+        fputs(comma, to);
+        quoted(to, text, out.len);
+        comma = ", ";
+    }
+    fputs(l->public[0].family || l->public[1].family ? "}" : "", to);
+}
+
 static void print_listen(FILE *to, const struct vd_conf_listener *l, size_t number)
 {
     char text[VD_ENDPOINT_TEXT + VD_UNIX_PATH_MAX];
@@ -83,6 +99,7 @@ static void print_listen(FILE *to, const struct vd_conf_listener *l, size_t numb
         fputs(" proxy_protocol = true", to);
     if (l->no_udp)
         fputs(" udp = false", to);
+    print_public(to, l);
     print_path(to, "cert", l->cert);
     print_path(to, "key", l->key);
     print_path(to, "client_ca", l->client_ca);

@@ -191,7 +191,6 @@ static int listen_at(struct session *s)
 
 static void listen_and_tell(struct session *s)
 {
-    struct vd_endpoint at;
     int err = listen_at(s);
     if (err != VD_OK) {
         close(bind_of(s)->io.fd);
@@ -199,8 +198,7 @@ static void listen_and_tell(struct session *s)
         handshake_refuse_request(s, err);
         return;
     }
-    struct vd_ip ip = net_addr_ip(&s->out);
-    vd_endpoint_set_ip(&at, &ip, net_addr_port(&s->out));
+    struct vd_endpoint at = handshake_told(s, &s->out);
     bind_listens(s, &at);
 }
 

@@ -153,6 +153,8 @@ void handshake_leave(struct session *s, const char *end, const char *error);
 void handshake_linger(struct session *s);
 /* Has the first hop told who the client is, where the configuration says so. */
 void handshake_introduce(const struct session *s, struct dial *dial);
+/* What the client is told of an address of this machine's: `at`, or its public one. */
+struct vd_endpoint handshake_told(const struct session *s, const struct net_addr *at);
 /* Where it leaves, from the request on until the setup goes. */
 struct egress handshake_egress(const struct session *s);
 /* What the rules are asked about a session whose setup is there. */

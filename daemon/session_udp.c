@@ -144,7 +144,6 @@ static void refuse(struct session *s, int err)
 static void reply(struct session *s)
 {
     struct net_addr local;
-    struct vd_endpoint at;
     if (s->caught) {
         udp_serve(s);
         return;
@@ -154,8 +153,7 @@ static void reply(struct session *s)
         refuse(s, net_err(errno));
         return;
     }
-    struct vd_ip ip = net_addr_ip(&local);
-    vd_endpoint_set_ip(&at, &ip, net_addr_port(&local));
+    struct vd_endpoint at = handshake_told(s, &local);
     s->state = SESSION_REPLY;
     loop_timer_in(session_loop(s), &s->timer, s->worker->conf->connect_ms);
     vd_accept_reply(&s->setup->accept, VD_OK, &at);

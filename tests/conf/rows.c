@@ -312,6 +312,13 @@ const struct conf_row conf_daemon_rows[] = {
     {"nameservers = {1.1.1.1,1.1.1.1,1.1.1.1,1.1.1.1,1.1.1.1,1.1.1.1,1.1.1.1,1.1.1.1,1.1.1.2}",
      "x.conf:1: bad name server `1.1.1.2`; allowed: ADDRESS, "
      "ADDRESS:PORT (IPv6 with a port in brackets), up to 8"},
+    {"listen a { url = \"h:1\" public = {\"192.0.2.1\", \"2001:db8::1\"} }", NULL},
+    {"listen a { url = \"h:1\" public = {\"192.0.2.1\",\n\"192.0.2.2\"} }",
+     "x.conf:2: bad public `192.0.2.2`; allowed: an IPv4 and an IPv6 address, one of each"},
+    {"listen a { url = \"h:1\" public = gw }",
+     "x.conf:1: bad public `gw`; allowed: an IPv4 and an IPv6 address, one of each"},
+    {"listen a { url = \"redirect://h:1\" public = \"192.0.2.1\" }",
+     "x.conf:1: `public` in listen `a`; allowed: where SOCKS is spoken"},
     {"lisen a { }", "x.conf:1: unknown option `lisen`; allowed: listen, proxy, allow, deny, "
                     "limit, upstream, timeouts, users, logins, explain, dns, resolver, "
                     "nameservers, workers, sessions, "

@@ -13,7 +13,7 @@ from lib.datagrams import ECHO, Echo, associate, echoes, is_silent
 from lib.visit import HTTP, SOCKS4, SOCKS4A, SOCKS5, WAYS, dial
 from lib.world import FAR, FAR6, NEAR, ORIGIN, ORIGIN6
 
-HERE = "127.0.0.1"
+HERE, HERE6 = "127.0.0.1", "::1"
 ONE, TWO, ONE6, TWO6 = "10.2.0.11", "10.2.0.12", "fd02::11", "fd02::12"  # more of viaductd's addresses
 NOBODY, NOBODY6 = "10.2.0.99", "fd02::99"  # addresses that no machine has
 BIND = 2
@@ -381,7 +381,25 @@ def datagrams(w, echo, echo6):
         world.wait_until(lambda: hop.lines("session"), "the hop's line")
         tap.same(hop.lines("session")[0]["client"].rsplit(":", 1)[0], TWO)
 
+    def behind_nat():
+        """The address that is told, of the client's family; the port is the real one."""
+        nat = Daemon(w, conf='listen a { url = "127.0.0.1:0" public = {"192.0.2.9", "2001:db8::9"} }\n'
+                             'listen b { url = "[::1]:0" public = "192.0.2.9" }\nlisten c { url = "[::1]:0" public = "2001:db8::9" }\n',
+                     listens=3)
+        for host, port, told in ((HERE, nat.ports[0], "192.0.2.9"), (HERE6, nat.ports[1], HERE6), (HERE6, nat.ports[2], "2001:db8::9")):
+            with associate(nat, (host, port)) as a:
+                tap.same((a.code, a.bound[0]), (0, told), "reply")
+                a.bound = (host, a.bound[1])
+                echoes(a, (ORIGIN, ECHO))
+        with nat.visit(SOCKS5, (ORIGIN, 21), command=2) as visit:
+            tap.same((visit.code, visit.bound[0]), (0, "192.0.2.9"), "BIND")
+            with dial((FAR, visit.bound[1]), "origin"):
+                tap.holds(visit.second(), "the peer came to the real address")
+        text = w.run(HOME, [w.viaductd, "-f", nat.conf, "--print-config"]).out
+        tap.holds(b'public = {"192.0.2.9", "2001:db8::9"}' in text and b' public = {"192.0.2.9"} }' in text, text)
+
     yield "datagrams", leaves
+    yield "the address that is told behind a NAT", behind_nat
     yield "datagrams: one family", one_family
     yield "datagrams for names", preference
     yield "datagrams: the address is not there", gone
