@@ -364,7 +364,7 @@ def forwarded(w, port):
                         "permanent"], check=True)
         path = f"{w.dir}/checked.sock"
         server = Unix(path, "unix-target")
-        d = daemon([f"{VANISH}:9", f"unix:{path}"], "check = 0.2 rise = 1 fall = 2")
+        d = forwards([f"{VANISH}:9", f"unix:{path}"], "check = 0.2 rise = 1 fall = 2")
         wait_until(lambda: f"target {VANISH}:9 of f is down: connection_timeout" in d.log(), "what swallows is down")
         tap.same(names(d, 3), ["unix-target"] * 3, "and left out")
         tap.holds(f"target {path} of f" not in d.log(), d.log())
