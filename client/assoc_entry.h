@@ -87,7 +87,7 @@ bool assoc_is_connected(int at);
 /* --- client/assoc_hold.c --------------------------------------------------------------------- */
 
 struct assoc_hold {
-    uint64_t cookie; /* 0: nothing. These three are read without the lock */
+    _Alignas(8) uint64_t cookie; /* 0: nothing. These three are read without the lock */
     uint32_t generation;
     uint32_t checked_ms; /* when it was last seen to be alive */
     uint32_t waiting;    /* datagrams held for it; likewise */

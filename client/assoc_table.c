@@ -15,7 +15,7 @@
 #include "client/session_tables.h"
 
 struct record {
-    uint64_t cookie; /* 0: free */
+    _Alignas(8) uint64_t cookie; /* 0: free */
     uint32_t version;
     uint32_t turn; /* when it was taken: the order decides who makes room */
     uint32_t chain;

@@ -19,7 +19,7 @@
 enum { FTP = 21, TOLD_MAX = 16 };
 
 static struct told {
-    uint64_t cookie;
+    _Alignas(8) uint64_t cookie;
     uint32_t turn;
     int fd;
     bool asked;          /* by getsockname(); else only connected */

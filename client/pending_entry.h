@@ -39,14 +39,14 @@ struct registration {
 };
 
 struct entry {
-    uint64_t cookie; /* these two are read without the lock, too */
-    uint32_t state;  /* enum pending_state; PENDING_NONE: free */
-    pid_t owner;     /* from here to `drive` a new entry is cleared */
-    int64_t beat_ns; /* when the owner's helper last looked */
-    int fd;          /* in the owner */
-    int wants;       /* DRIVE_READ, DRIVE_WRITE */
-    int error;       /* FAILED */
-    int low_water;   /* the program's SO_RCVLOWAT; the socket's is 1 while it is under way */
+    _Alignas(8) uint64_t cookie; /* these two are read without the lock, too */
+    uint32_t state;              /* enum pending_state; PENDING_NONE: free */
+    pid_t owner;                 /* from here to `drive` a new entry is cleared */
+    int64_t beat_ns;             /* when the owner's helper last looked */
+    int fd;                      /* in the owner */
+    int wants;                   /* DRIVE_READ, DRIVE_WRITE */
+    int error;                   /* FAILED */
+    int low_water; /* the program's SO_RCVLOWAT; the socket's is 1 while it is under way */
     uint32_t next_free;
     bool private_fd; /* fd is a duplicate of ours: the program closed its own, others have theirs */
     bool forked;     /* children have it too */
@@ -136,7 +136,7 @@ struct note {
     int epfd_1; /* descriptor + 1; 0: none */
     uint32_t events;
     uint32_t zeroes;
-    uint64_t data;
+    _Alignas(8) uint64_t data;
 };
 
 /* Notes lie in parts, so that a program with a few descriptors pays for a few. */

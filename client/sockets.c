@@ -21,8 +21,8 @@
 enum { ASKED = 1, OPENED = 2, SHUT = 4, OWN = 8 };
 
 struct entry {
-    uint64_t cookie;
-    uint32_t turn; /* when it was written or used: the order decides who goes first */
+    _Alignas(8) uint64_t cookie; /* whole at any time, as all that is read without a lock */
+    uint32_t turn;               /* when it was written or used: the order decides who goes first */
     uint32_t len;
     uint8_t kind; /* enum sockets_kind */
     uint8_t flags;
