@@ -245,13 +245,6 @@ static void on_dialed(struct dial *dial, int err)
         come_up(c);
 }
 
-/* Who dials a hop that the configuration names needs nobody's leave. */
-static bool may_reach(struct dial *dial, const struct vd_ip *ip)
-{
-    (void)dial, (void)ip;
-    return true;
-}
-
 /* --- the beginning --- */
 
 /* The address is not known yet, so it is none, of the family that the hop has. */
@@ -279,7 +272,7 @@ static void dial_all(struct associate_chain *c)
         dial_init(dial, c->by);
         dial->context = c;
         dial->done = on_dialed;
-        dial->may_reach = may_reach;
+        dial->may_reach = dial_reach_all;
         dial->rule = c->a->rule;
         dial->command = VD_ASSOCIATE;
         dial->path = c->path;

@@ -84,12 +84,6 @@ static void on_checked(struct dial *dial, int err)
     note(t, err);
 }
 
-static bool may_reach_all(struct dial *dial, const struct vd_ip *ip)
-{
-    (void)dial, (void)ip;
-    return true;
-}
-
 static void check(struct target *t, const struct vd_conf_target *target)
 {
     if (t->under_way) {
@@ -99,7 +93,7 @@ static void check(struct target *t, const struct vd_conf_target *target)
     dial_init(t->dial, &t->owner->worker->dialer);
     t->dial->context = t;
     t->dial->done = on_checked;
-    t->dial->may_reach = may_reach_all;
+    t->dial->may_reach = dial_reach_all;
     t->dial->introduce = dial_introduce_nobody;
     t->under_way = true;
     t->began_ms = t->owner->worker->loop.now_ms;

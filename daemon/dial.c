@@ -161,6 +161,12 @@ void dial_init(struct dial *d, const struct dialer *by)
     d->way.fire = on_way;
 }
 
+bool dial_reach_all(struct dial *dial, const struct vd_ip *ip)
+{
+    (void)dial, (void)ip;
+    return true;
+}
+
 void dial_introduce_nobody(struct dial *d)
 {
     static const struct vd_endpoint nobody;

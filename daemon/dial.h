@@ -133,6 +133,9 @@ void dial_start_unix(struct dial *dial, const char *path);
  * second reply, without a limit of time, and calls `done` once more: `bound` is who has come, or a
  * reason why nobody has. The last thing its caller does. */
 void dial_await_second(struct dial *dial);
+/* For dial->may_reach, where the target is the configuration's own (a hop, a name server, a target
+ * that is checked) and no client's: every address. */
+bool dial_reach_all(struct dial *dial, const struct vd_ip *ip);
 /* For dial->introduce: the first hop, where it awaits a line, is told that nobody is known. */
 void dial_introduce_nobody(struct dial *dial);
 /* Gives up: closes what is open, calls nobody. Harmless after `done` and without dial_start. */

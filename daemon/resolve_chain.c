@@ -113,13 +113,6 @@ static void on_late(struct loop_timer *timer)
     fail(t, err, ETIMEDOUT);
 }
 
-/* Where name servers are is the configuration's business, and no client's. */
-static bool may_reach(struct dial *dial, const struct vd_ip *ip)
-{
-    (void)dial, (void)ip;
-    return true;
-}
-
 /* --- what c-ares calls ----------------------------------------------------------------------- */
 
 static struct resolve_tunnel *new_tunnel(struct resolve_channel *c)
@@ -136,7 +129,7 @@ static struct resolve_tunnel *new_tunnel(struct resolve_channel *c)
     t->tell.run = on_tell;
     dial_init(&t->dial, resolve_cares_owner(c)->setup.through);
     t->dial.done = on_dialled;
-    t->dial.may_reach = may_reach;
+    t->dial.may_reach = dial_reach_all;
     return t;
 }
 

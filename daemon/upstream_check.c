@@ -172,12 +172,6 @@ static void on_limit(struct loop_timer *timer)
 
 /* --- asking --- */
 
-static bool may_reach(struct dial *dial, const struct vd_ip *ip)
-{
-    (void)dial, (void)ip;
-    return true;
-}
-
 /* Once, or once more in a flight. */
 static void ask(struct probe *p)
 {
@@ -187,7 +181,7 @@ static void ask(struct probe *p)
     dial_stop(&p->dial);
     dial_init(&p->dial, &w->dialer);
     p->dial.done = on_answer;
-    p->dial.may_reach = may_reach;
+    p->dial.may_reach = dial_reach_all;
     p->dial.introduce = dial_introduce_nobody;
     p->dial.is_check = true;
     p->dial.tries_flight = p->flies;
