@@ -186,7 +186,8 @@ def wrong(w, ca, cert, target):
         d = tls.secure(ca, cert)
         hello = tls.hello(ca)
         texts = [b"\x16", b"\x16\3\1", b"\x16\3\1\xff\xff" + bytes(100), b"\x16\3\1\0\4\1\0\0\0", hello[:-1] + b"\xff\xff",
-                 hello[:60], hello + b"GET / HTTP/1.1\r\n\r\n", b"\x16\3\1\0\5\1\0\0\1\0" * 100, hello * 2]
+                 hello[:60], hello + b"GET / HTTP/1.1\r\n\r\n", b"\x16\3\1\0\5\1\0\0\1\0" * 100, hello * 2,
+                 hello + b"\x15\3\3\0\2\1\0", hello + b"\x15\3\3\0\2\2\x28"]  # close_notify, and a fatal alert
         for text in texts + [bytes([0x16, 3, 1, 1, 0]) + os.urandom(256) for _ in range(50)]:
             sock = dial(d.at, HOME)
             sock.sendall(text)
