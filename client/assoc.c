@@ -169,6 +169,27 @@ int assoc_open(int fd, uint64_t cookie, const struct plan_chain *chain, bool con
     return error;
 }
 
+bool assoc_join(int fd, uint64_t cookie, const struct plan_chain *chain)
+{
+    struct assoc_told told;
+    struct pending_guard g;
+    bool joined = false;
+    int at, saved = errno;
+
+    if (!assoc_any() || !may_change())
+        return false;
+    pending_lock(&g);
+    at = assoc_find(cookie, number_of_chain(chain));
+    if (at >= 0 && assoc_read(at, cookie, &told) && told.state == ASSOC_UP &&
+        assoc_hold_serves(at, cookie, &told, fd)) {
+        joined = assoc_connect(fd, &told) == 0;
+        assoc_set_connected(at, joined);
+    }
+    pending_unlock(&g);
+    errno = saved;
+    return joined;
+}
+
 void assoc_disconnect(uint64_t cookie)
 {
     struct pending_guard g;

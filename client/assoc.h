@@ -47,6 +47,10 @@ socklen_t assoc_way(const struct plan_chain *chain, int family, struct sockaddr_
  * of it. */
 int assoc_open(int fd, uint64_t cookie, const struct plan_chain *chain, bool connected);
 
+/* Connects a socket that was loose to the relay of its association over the chain, if that stands,
+ * at once: an answer that is under way is not lost. Whether it did. */
+bool assoc_join(int fd, uint64_t cookie, const struct plan_chain *chain);
+
 /* Before the program dissolves or changes a connection that assoc_open was told of: from now on
  * nobody connects the socket to a relay, until assoc_open says so again. */
 void assoc_disconnect(uint64_t cookie);

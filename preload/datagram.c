@@ -193,7 +193,9 @@ static int connect_through(int fd, const struct sockaddr *addr, socklen_t len,
     struct sockaddr_storage way;
     socklen_t way_len = assoc_way(chain, addr->sa_family, &way);
     struct sockets_datagram d = {.kind = SOCKETS_UNKNOWN};
-    bool ours = datagram_is_ours(fd, &d), stays = ours && chain_of(&d) == chain;
+    bool ours = datagram_is_ours(fd, &d);
+    bool stays = ours && (chain_of(&d) == chain ||
+                          (d.kind == SOCKETS_LOOSE && assoc_join(fd, d.cookie, chain)));
 
     if (ours && !stays)
         leave(&d);

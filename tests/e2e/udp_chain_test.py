@@ -126,6 +126,21 @@ assert s6.recv(99) == b"not connected yet"
 """
         )
 
+    def no_gap():
+        """Connected while an answer is under way, which comes as if it had been so before."""
+        run(
+            """
+echoes(s4, b"begin", T4)
+for number in range(400):
+    s4.sendto(b"%d" % number, T4)
+    for _ in range(number % 100 * 20):
+        pass
+    s4.connect(T4)
+    assert s4.recv(99) == b"%d" % number
+    assert ctypes.CDLL(None).connect(s4.fileno(), b"\\0" * 16, 16) == 0
+"""
+        )
+
     def sizes():
         run(
             """
@@ -146,6 +161,7 @@ echoes(s4, b"alive")
     yield "by a hop on loopback", by_loopback
     yield "by name", by_name
     yield "connected again and again", again
+    yield "connected while an answer is under way", no_gap
     yield "every size", sizes
 
 
