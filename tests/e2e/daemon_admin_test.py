@@ -435,6 +435,9 @@ def asked(w, _target):
     yield "secrets", secrets
 
 
+PICTURE_S = int(os.environ.get("VIADUCT_TEST_PICTURE", "6"))  # of load; more for a picture to look at
+
+
 def pixels(path):
     """(width, height, colours) of a PNG with 8 bits a channel, as far as its rows need no neighbours to tell."""
     with open(path, "rb") as file:
@@ -488,7 +491,7 @@ def seen(w, target):
             thread.start()
         held = [d.visit(SOCKS5, target, login=("carol", "1")) for _ in range(4)]
         idle = [dial((HERE, d.ports[1]), HOME) for _ in range(3)]
-        time.sleep(26)
+        time.sleep(PICTURE_S)
         try:
             for mode, words in (("light", []), ("dark", ["--blink-settings=preferredColorScheme=0"])):
                 home = f"{w.dir}/chromium.{mode}"

@@ -24,7 +24,6 @@ VANISH = "10.2.0.88"  # packets to it are lost
 SILENT = "127.0.0.56"  # a name server that never answers
 LOGIN = ("alice", "s3cret")
 OWN = 200  # addresses of this machine's
-SYN_SENT = "02"
 
 
 def echo(peer):
@@ -131,8 +130,7 @@ def resets_by_state(w, target):
 
     def dialling(way):
         def under_way():
-            lines = netns.read(HOME, "/proc/thread-self/net/tcp").splitlines()
-            return sum(line.split()[3] == SYN_SENT for line in lines[1:])
+            return len(netns.sockets(HOME, socket.IPPROTO_TCP, netns.SYN_SENT))
         state(plain, lambda: asks(plain, (VANISH, 80), way), lambda _: under_way() == 8)
 
     def in_the_chain(way):

@@ -199,13 +199,13 @@ def life(w, kind):
             none_left()
 
     def lives_as_long_as_any():
-        script = ("import subprocess, sys\nsubprocess.Popen(['sh', '-c', 'sleep 4; exec sleep 3; :'], close_fds=True,\n"
+        script = ("import subprocess, sys\nsubprocess.Popen(['sh', '-c', 'sleep 2; exec sleep 2; :'], close_fds=True,\n"
                   "    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
                   "print('up', flush=True)\n")
         with Running(w, options, script) as running:
             running.proc.wait()
             began = time.monotonic()
-            while time.monotonic() - began < 6:
+            while time.monotonic() - began < 3.5:
                 tap.same((len(keepers()), len(daemons())), (1, 2), "keepers, daemon and worker")
                 time.sleep(0.2)
             none_left()

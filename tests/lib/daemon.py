@@ -4,6 +4,7 @@ a test asks for more; what it logs, as dictionaries; its processes."""
 import os
 import re
 import signal
+import socket
 import subprocess
 
 from . import netns, tap
@@ -136,10 +137,7 @@ def rewrite(d, text):
 
 def listens(pid):
     """Whether a process has a socket that listens, by TCP."""
-    inodes = set()
-    for table in ("tcp", "tcp6"):
-        lines = [line.split() for line in netns.read(HOME, f"/proc/thread-self/net/{table}").splitlines()[1:]]
-        inodes |= {f"socket:[{fields[9]}]" for fields in lines if fields[3] == "0A"}
+    inodes = {f"socket:[{s.inode}]" for s in netns.sockets(HOME, socket.IPPROTO_TCP, netns.LISTEN)}
     try:
         return any(os.readlink(f"/proc/{pid}/fd/{fd}") in inodes for fd in os.listdir(f"/proc/{pid}/fd"))
     except FileNotFoundError:
@@ -190,10 +188,15 @@ def own_kib(pid):
 
 
 def sockets(ns, pid):
-    """{(local, peer)} of the established TCP sockets of a process, as ss tells."""
-    with netns.inside(ns):
-        text = subprocess.run(["ss", "-Htnp"], capture_output=True, text=True, check=True).stdout
-    return {tuple(line.split()[3:5]) for line in text.splitlines() if f"pid={pid}," in line and line.startswith("ESTAB")}
+    """{(local, peer)} of the established TCP sockets of a process."""
+    own = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            own.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            continue
+    known = netns.sockets(ns, socket.IPPROTO_TCP, netns.ESTABLISHED)
+    return {(s.local, s.peer) for s in known if f"socket:[{s.inode}]" in own}
 
 
 def is_sanitized(w):
