@@ -3,8 +3,7 @@
 
 A program that speaks TAP counts by its points, any other program counts once. testlog.json tells
 how each program ended, testlog.junit.xml the points; a program that ended badly without a failed
-point (it crashed, or ran out of time) counts as one failure more. Where there are logs `again` of
-programs that were run once more, those count, and what went wrong at first is told. The last line is `N passed, N
+point (it crashed, or ran out of time) counts as one failure more. The last line is `N passed, N
 failed`. Exit status 1 when a test failed, when none passed, or when STATUS, meson's own, is not 0.
 """
 import json
@@ -43,27 +42,14 @@ def verdicts(program, points):
     return found
 
 
-def read(logs, base):
-    """{program: [(name, verdict), ...]} of one run."""
-    points = points_of((logs / f'{base}.junit.xml').read_text())
-    programs = map(json.loads, (logs / f'{base}.json').read_text().splitlines())
-    return {program['name']: verdicts(program, points) for program in programs}
-
-
 def main(logs, status):
     logs, found = pathlib.Path(logs), []
     try:
-        programs = read(logs, 'testlog')
-        again = read(logs, 'again') if (logs / 'again.json').exists() else {}
-        for name in again:
-            for what, verdict in programs.get(name, []):
-                if verdict == 'failed':
-                    print(f'failed beside others, and was run again alone: {what}')
-        for rows in {**programs, **again}.values():
-            found += rows
+        points = points_of((logs / 'testlog.junit.xml').read_text())
+        for line in (logs / 'testlog.json').read_text().splitlines():
+            found += verdicts(json.loads(line), points)
     except (OSError, ValueError, tree.ParseError) as error:
         print(f'no log of a run: {error}')
-        found = []
     if status and not any(verdict == 'failed' for _, verdict in found):
         found.append((f'meson test ended with status {status}', 'failed'))
     for wanted in ('skipped', 'failed'):
