@@ -36,6 +36,7 @@ ERRORS = {
 HARMLESS = (errno.EINTR, errno.EAGAIN, SHORT)
 TRIES = 5  # until a call is made that is not made always
 PLACES, LONG = 24, int(os.environ.get("VIADUCT_TEST_PLACES", "2"))  # so many calls of a kind fail in turn, the first ones
+tap.CASE_SECONDS = max(60, 30 * LONG)
 # What connect() may say of a first hop that cannot be reached, and of this machine's own want.
 FITTING = {0, errno.ENETUNREACH, errno.ETIMEDOUT, errno.ENOMEM, errno.ENOBUFS}
 MORE_FITTING = {"getsockopt": {errno.EACCES}, "malloc": {errno.EHOSTUNREACH}}  # a socket that does not say what it is
