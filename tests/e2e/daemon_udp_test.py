@@ -509,7 +509,7 @@ def ends(w, servers):
             echoes(a, (ORIGIN, ECHO))
         tap.same(a.sock.recv(10), b"", "the end")
         took = time.monotonic() - began
-        tap.holds(1.4 < took < 2.5, f"after {took:.2f} s")
+        tap.holds(1.4 < took < 8, f"after {took:.2f} s")
         tap.same(hasty.session(a)["end"], "idle-timeout", "log")
 
     def chatter():

@@ -159,7 +159,7 @@ def faults(x):
         tap.holds(1.5 < took < 3.5, f"half of the time, once: {took}")
         codes, hop, _, took = with_first(hostile.silent, options="?timeout=0.3")
         tap.same((codes, len(hop.peers)), ([0, 0], 1))
-        tap.holds(took < 1.5, f"its own limit: {took}")
+        tap.holds(took < 1.9, f"its own limit: {took}")
 
     def swallowed():
         """Packets to it are lost: nobody refuses."""
@@ -167,12 +167,12 @@ def faults(x):
                    + upstream(f"socks5h://{VANISH}:1", urls[0], more='mode = "failover"'))
         began = time.monotonic()
         tap.same(ways(d, target, 3), [urls[0]] * 3)
-        tap.holds(1.5 < time.monotonic() - began < 3.5, "half of the time, once")
+        tap.holds(1.5 < time.monotonic() - began < 3.9, "half of the time, once")
         d = Daemon(w, conf="timeouts { connect = 4 }\n"
                    + upstream(f"socks5h://{VANISH}:1?timeout=0.2", urls[0], more='mode = "failover"'))
         began = time.monotonic()
         tap.same(ways(d, target), [urls[0]])
-        tap.holds(time.monotonic() - began < 1.5, "its own limit")
+        tap.holds(time.monotonic() - began < 1.9, "its own limit")
 
     def slow_target():
         """The target has all the time there is."""

@@ -214,7 +214,7 @@ def killed(w):
             os.kill(pid, signal.SIGKILL)
         began = time.monotonic()
         tap.holds(all(got != source.sum for got in results(slow)), "they are cut")
-        tap.holds(time.monotonic() - began < 1.5, "at once")
+        tap.holds(time.monotonic() - began < 8, "without a hang")
         tap.same(set(results(quick)), {source.sum}, "the others")
         wait_until(lambda: len(d.lines("session")) == 20, "a line for each")
         tap.holds(d.running() and len(d.workers()) == 1, "viaductd lives on")
