@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 
 from . import netns, tap
 from .servers import chain
@@ -43,6 +44,15 @@ class Daemon:
             if self.proc.poll() is not None:
                 tap.fail(f"viaductd ended with {self.proc.returncode}: {self.log()}")
             self.ports = self._listens(count)
+        if quiet or wait:
+            self._has_begun()
+
+    def _has_begun(self):
+        """Its workers wait for events, so that what is counted of them from now on is not their start. Where
+        the kernel does not tell what a process waits for, they had their time."""
+        deadline = time.monotonic() + 1
+        while time.monotonic() < deadline and not all(map(_waits, self.workers())):
+            time.sleep(0.001)
 
     def _listens(self, count):
         ports = re.findall(r"viaductd: listening on \w+://\S+:(\d+)\n", self.log())
@@ -121,6 +131,14 @@ class Daemon:
         if bad:
             tap.fail(f"a sanitizer: {self.log()[bad.start():][:3000]}")
         return status
+
+
+def _waits(pid):
+    try:
+        with open(f"/proc/{pid}/wchan", encoding="ascii") as file:
+            return "poll" in file.read()
+    except OSError:
+        return True
 
 
 def through(w, *hops, conf="", options=()):
