@@ -11,7 +11,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from lib import daemon, hostile, servers, tap, world
+from lib import daemon, hostile, netns, servers, tap, world
 from lib.daemon import HOME, Daemon
 from lib.datagrams import ECHO, Association, Echo
 from lib.faults import SHORT, Faults
@@ -70,9 +70,13 @@ class Bench:
         self.fds, self.felt = None, []
 
     def sessions_end(self):
-        """But for the one beside."""
+        """But for the one beside; and all that their ends bring with them is done."""
         want, at = (1 if self.beside else 0), f":{self.d.port}"
-        wait_until(lambda: sum(pair[0].endswith(at) for pair in daemon.sockets(HOME, self.worker)) <= want, "sessions end", 5)
+
+        def ended():
+            left = daemon.sockets(HOME, self.worker, *netns.CONNECTED)
+            return sum(pair[0].endswith(at) for pair in left) <= want and daemon.waits(self.worker)
+        wait_until(ended, "sessions end", 5)
 
     def settled(self):
         """Nothing but the session beside is there, and no descriptor more than at first."""

@@ -51,7 +51,7 @@ class Daemon:
         """Its workers wait for events, so that what is counted of them from now on is not their start. Where
         the kernel does not tell what a process waits for, they had their time."""
         deadline = time.monotonic() + 1
-        while time.monotonic() < deadline and not all(map(_waits, self.workers())):
+        while time.monotonic() < deadline and not all(map(waits, self.workers())):
             time.sleep(0.001)
 
     def _listens(self, count):
@@ -133,7 +133,8 @@ class Daemon:
         return status
 
 
-def _waits(pid):
+def waits(pid):
+    """Whether a process waits for events, and has none. Where the kernel does not tell: yes."""
     try:
         with open(f"/proc/{pid}/wchan", encoding="ascii") as file:
             return "poll" in file.read()
@@ -205,15 +206,15 @@ def own_kib(pid):
         return sum(int(size) for size in re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+)", file.read(), re.MULTILINE))
 
 
-def sockets(ns, pid):
-    """{(local, peer)} of the established TCP sockets of a process."""
+def sockets(ns, pid, *states):
+    """{(local, peer)} of the TCP sockets of a process: the established ones, or those in these states."""
     own = set()
     for fd in os.listdir(f"/proc/{pid}/fd"):
         try:
             own.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
         except FileNotFoundError:
             continue
-    known = netns.sockets(ns, socket.IPPROTO_TCP, netns.ESTABLISHED)
+    known = netns.sockets(ns, socket.IPPROTO_TCP, *(states or (netns.ESTABLISHED,)))
     return {(s.local, s.peer) for s in known if f"socket:[{s.inode}]" in own}
 
 

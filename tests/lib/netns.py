@@ -13,6 +13,7 @@ import threading
 
 CLONE_NEWNET = 0x40000000
 ESTABLISHED, SYN_SENT, UNCONNECTED, LISTEN = 1, 2, 7, 10  # states of sockets
+CONNECTED = (1, 2, 4, 5, 8, 9, 11)  # all of a connection, its beginning and its end
 _SOCKET = struct.Struct("=BB2x2s2s16s16s12x16xI")  # struct inet_diag_msg
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -68,15 +69,15 @@ def _shown(family, address, port):
     return f"{host}:{port}" if family == socket.AF_INET else f"[{host}]:{port}"
 
 
-def sockets(name, proto, state, port=0):
-    """Sockets in one state, on a local port (0: any). By sock_diag: the tables of /proc/net are slow to
+def sockets(name, proto, *states, port=0):
+    """Sockets in these states, on a local port (0: any). By sock_diag: the tables of /proc/net are slow to
     read, and the servers see no connection of ours."""
     with inside(name):
         netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4)  # NETLINK_SOCK_DIAG
     found = []
     with netlink:
         for family in (socket.AF_INET, socket.AF_INET6):
-            asked = struct.pack("=BBBxI", family, proto, 0, 1 << state) + struct.pack("!H", port) + bytes(46)
+            asked = struct.pack("=BBBxI", family, proto, 0, sum(1 << state for state in states)) + struct.pack("!H", port) + bytes(46)
             netlink.send(struct.pack("=IHHII", 16 + len(asked), 20, 0x301, 0, 0) + asked)  # SOCK_DIAG_BY_FAMILY, dump
             while not _take(netlink.recv(1 << 16), found):
                 pass
@@ -99,4 +100,4 @@ def _take(data, found):
 
 def listening(name, port, proto="tcp"):
     """Whether something listens on the port (any address)."""
-    return bool(sockets(name, socket.IPPROTO_TCP, LISTEN, port) if proto == "tcp" else sockets(name, socket.IPPROTO_UDP, UNCONNECTED, port))
+    return bool(sockets(name, socket.IPPROTO_TCP, LISTEN, port=port) if proto == "tcp" else sockets(name, socket.IPPROTO_UDP, UNCONNECTED, port=port))
