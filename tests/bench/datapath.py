@@ -219,16 +219,19 @@ def growth(bench):
 
 
 def stuck(bench):
-    peer, rates = bench.viaduct(), {0: [], STUCK: []}
-    for _ in range(bench.rounds):
-        for count, got in rates.items():
+    peer, loads = bench.viaduct(), {0: [], STUCK: []}
+    for _ in range(2 * bench.rounds + 1):
+        for count, got in loads.items():
             with contextlib.ExitStack() as stack:
                 for _ in range(count):
                     stack.enter_context(socket.create_connection((HERE, peer.port))).send(b'\5')
-                got.append(bench.load(peer)[0]['per_second'])
-    print('tunnels per second of viaductd: ' + ', '.join(
-        f'{keep("stuck", "viaductd", str(count), got):.0f} beside {count} clients stuck in the handshake'
-        for count, got in rates.items()))
+                figures, cost = bench.load(peer)
+                got.append((figures['per_second'], cost))
+    print('tunnels of viaductd beside clients stuck in the handshake:')
+    for count, got in loads.items():
+        rate = keep('stuck', 'per second', str(count), [one for one, _ in got])
+        cost = keep('stuck', 'CPU us for each', str(count), [one for _, one in got])
+        print(f'  {count:6} of them: {rate:8.0f} per second, {cost:.0f} us of CPU each')
 
 
 PARTS = {'streams': streams, 'paced': paced, 'tunnels': tunnels, 'datagrams': datagrams, 'idle': idle, 'growth': growth,

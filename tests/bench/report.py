@@ -152,7 +152,7 @@ def daemon(r):
         columns = ('most per second', 'lost at 50,000/s, %')
         yield r.table('datagrams', [(name, name) for name in columns], [spread(0), spread(2)]) + '\n'
     if r.has('stuck'):
-        yield '## Clients stuck in the handshake\n\nTunnels per second beside so many of them:\n\n'
+        yield '## Clients stuck in the handshake\n\nTunnels of viaductd beside so many of them:\n\n'
         yield r.table('stuck', [('0', 'none'), ('1000', '1,000')], spread(0)) + '\n'
 
 
