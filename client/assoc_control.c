@@ -249,7 +249,7 @@ static void collect(int at, const struct drive *answers[VD_HOPS_MAX])
 static void come_up(int at)
 {
     struct assoc_hold *h = assoc_hold_made(at);
-    const struct drive *answers[VD_HOPS_MAX];
+    const struct drive *answers[VD_HOPS_MAX] = {NULL};
     struct plan_chain chain = chosen(h, h->hops);
     struct assoc_told told;
     int fd = assoc_hold_fd(h);

@@ -64,6 +64,12 @@ struct assoc_hold *assoc_hold(int at)
     return &holds[at];
 }
 
+/* One in use: the memory is there. */
+static struct assoc_hold *used_hold(int at)
+{
+    return &holds[at];
+}
+
 int assoc_hold_next(int at)
 {
     while (holds && at < SESSION_ASSOCS_MAX) {
@@ -278,7 +284,7 @@ static void give_up_record(int at, const struct assoc_hold *h)
 
 void assoc_hold_finish(int at)
 {
-    give_up_record(at, assoc_hold(at));
+    give_up_record(at, used_hold(at));
     assoc_hold_end(at);
 }
 
@@ -329,7 +335,7 @@ void assoc_let_go(int fd)
 
 bool assoc_hold_look(int at)
 {
-    struct assoc_hold *h = assoc_hold(at);
+    struct assoc_hold *h = used_hold(at);
 
     if (!h->lingers)
         return h->waiting > 0;

@@ -396,9 +396,13 @@ int vd_conf_daemon_add_access(struct vd_conf_daemon *c, enum vd_access verdict, 
 {
     struct vd_conf_access *access = vd_conf_daemon_new_access(c, verdict, rule);
     char *copy = strdup(rule), *rest = copy, *word;
-    int result = access && copy ? 0 : out_of_memory(error);
+    int result = 0;
     size_t words = 0;
 
+    if (!access || !copy) {
+        free(copy);
+        return out_of_memory(error);
+    }
     while (result == 0 && (word = strsep(&rest, " \t"))) {
         if (!*word)
             continue;

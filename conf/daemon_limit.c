@@ -120,8 +120,12 @@ int vd_conf_daemon_add_limit(struct vd_conf_daemon *c, const char *text, char **
 {
     struct vd_conf_limit *limit = vd_conf_daemon_new_limit(c, text);
     char *copy = strdup(text), *rest = copy, *word;
-    int result = limit && copy ? 0 : vd_conf_wrong(error, "out of memory");
+    int result = 0;
 
+    if (!limit || !copy) {
+        free(copy);
+        return vd_conf_wrong(error, "out of memory");
+    }
     while (result == 0 && (word = strsep(&rest, " \t")))
         if (*word)
             result = set_word(limit, word, error);

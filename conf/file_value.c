@@ -16,6 +16,12 @@ const struct vd_conf_word *vd_conf_file_get(cfg_t *section, const char *name, un
     return index < cfg_size(section, name) ? cfg_getnptr(section, name, index) : NULL;
 }
 
+/* One of those that are there. */
+static const struct vd_conf_word *word_at(cfg_t *section, const char *name, unsigned index)
+{
+    return cfg_getnptr(section, name, index);
+}
+
 bool vd_conf_file_has(cfg_t *section, const char *name)
 {
     return cfg_getopt(section, name)->flags & CFGF_MODIFIED;
@@ -135,7 +141,7 @@ static int read_addresses(struct vd_conf_file *f, cfg_t *proxy, struct vd_hop *h
     char *error = NULL;
 
     for (unsigned i = 0; i < count; i++) {
-        const struct vd_conf_word *word = vd_conf_file_get(proxy, "addresses", i);
+        const struct vd_conf_word *word = word_at(proxy, "addresses", i);
         struct vd_ip ip;
 
         if (i < VD_HOP_ADDRS_MAX && vd_ip_read(&ip, word->text, strlen(word->text))) {
@@ -158,7 +164,7 @@ static int read_addresses(struct vd_conf_file *f, cfg_t *proxy, struct vd_hop *h
 
 static int proxy_hop(struct vd_conf_file *f, cfg_t *proxy, struct vd_hop *hop)
 {
-    const struct vd_conf_word *url = vd_conf_file_get(proxy, "url", 0);
+    const struct vd_conf_word *url = word_at(proxy, "url", 0);
     char *error = NULL;
 
     if (vd_conf_hop(hop, url->text, &error) < 0)
@@ -215,7 +221,7 @@ static int read_hops(struct vd_conf_file *f, const struct vd_conf_section *secti
         return vd_conf_file_wrong(f, section->line, error);
     }
     for (unsigned i = 0; i < size; i++)
-        if (read_hop(f, vd_conf_file_get(section->cfg, "hops", i), &chain->hops[i]) < 0)
+        if (read_hop(f, word_at(section->cfg, "hops", i), &chain->hops[i]) < 0)
             return -1;
     chain->hop_count = size;
     return 0;

@@ -245,13 +245,13 @@ static void warn(const char *text)
 }
 
 /* Room for everybody who may live on, before anything is changed. */
-static int make_room(struct master *m, unsigned count, struct slot **slots)
+static struct slot *make_room(struct master *m, unsigned count)
 {
     struct old_worker *old = realloc(m->old, (m->old_count + m->count) * sizeof *old);
-    if (old)
-        m->old = old;
-    *slots = calloc(count, sizeof **slots);
-    return old && *slots ? 0 : -1;
+    if (!old)
+        return NULL;
+    m->old = old;
+    return calloc(count, sizeof(struct slot));
 }
 
 static void change_slots(struct master *m, struct slot *slots, unsigned count)
@@ -280,9 +280,10 @@ static void change(struct master *m, struct options *options, struct listen_set 
     *m->options = *options;
 }
 
-static int read_anew(struct master *m, struct options *options, struct listen_set *set,
-                     struct slot **slots)
+/* NULL after a line in the log: it cannot be. */
+static struct slot *read_anew(struct master *m, struct options *options, struct listen_set *set)
 {
+    struct slot *slots = NULL;
     char *error = NULL;
     int result = options_reload(options, m->options);
     if (result == 0)
@@ -291,14 +292,16 @@ static int read_anew(struct master *m, struct options *options, struct listen_se
         error = strdup("too many workers from before earlier reloads still have sessions");
         result = -1;
     }
-    if (result == 0 && make_room(m, set->workers, slots) != 0)
-        result = -1;
-    else if (result == 0)
-        result = setup_open(options, set, m->set, &error);
+    if (result == 0)
+        slots = make_room(m, set->workers);
+    if (slots && setup_open(options, set, m->set, &error) != 0) {
+        free(slots);
+        slots = NULL;
+    }
     if (error)
         log_say(LOG_QUIET, "%s", error);
     free(error);
-    return result;
+    return slots;
 }
 
 /* IN_WORKER in a worker that was started, when it has ended. */
@@ -306,13 +309,12 @@ static int reload(struct master *m)
 {
     struct options options = {.argv = NULL};
     struct listen_set set = {0};
-    struct slot *slots = NULL;
     notify_reloading();
-    if (read_anew(m, &options, &set, &slots) != 0) {
+    struct slot *slots = read_anew(m, &options, &set);
+    if (!slots) {
         log_say(LOG_QUIET, "reload failed: everything stays as it was");
         listen_free(&set);
         options_free(&options);
-        free(slots);
         notify("READY=1");
         return 0;
     }

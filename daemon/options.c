@@ -475,7 +475,9 @@ static void free_words(char **argv, int argc)
 static char **copy_words(char **argv, int argc)
 {
     char **copy = calloc((size_t)argc + 1, sizeof *copy);
-    for (int i = 0; copy && i < argc; i++) {
+    if (!copy)
+        return NULL;
+    for (int i = 0; i < argc; i++) {
         copy[i] = strdup(argv[i]);
         if (!copy[i]) {
             free_words(copy, i);

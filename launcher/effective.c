@@ -157,11 +157,11 @@ static bool add_all_proxy(struct vd_conf_client *c)
     const char *name = one_of("all_proxy", "ALL_PROXY");
     const char *no_proxy = one_of("no_proxy", "NO_PROXY");
     char *url = NULL, *error = NULL;
-    if (!name)
+    const char *value = name ? variable(name) : NULL;
+    if (!value)
         return false;
 
     struct vd_conf_chain *chain = need(vd_conf_client_add_chain(c, "default"));
-    const char *value = variable(name);
     if (asprintf(&url, "%s%s", strstr(value, "://") ? "" : "http://", value) < 0)
         need(NULL);
     if (vd_conf_hop(&chain->hops[0], url, &error) < 0)

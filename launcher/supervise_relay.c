@@ -162,9 +162,21 @@ static bool join(int fd, const struct flow *f, const struct vd_endpoint *shown)
                    addr_write(&own, f->domain, &program.ip, program.port)) == 0;
 }
 
+/* The one that was made first makes room for another. */
+static void make_room(struct flow *f)
+{
+    struct peer *last = f->peers;
+
+    if (f->peer_count < RELAY_PEERS_MAX)
+        return;
+    while (last->next)
+        last = last->next;
+    drop_peer(last);
+}
+
 static struct peer *make_peer(struct flow *f, const struct vd_endpoint *shown)
 {
-    struct peer *p = calloc(1, sizeof *p), *last;
+    struct peer *p = calloc(1, sizeof *p);
 
     if (!p)
         return NULL;
@@ -175,16 +187,13 @@ static struct peer *make_peer(struct flow *f, const struct vd_endpoint *shown)
         free(p);
         return NULL;
     }
+    make_room(f);
     p->watch.event = on_peer;
     p->flow = f;
     p->shown = p->at = *shown;
     p->next = f->peers;
     f->peers = p;
-    if (++f->peer_count > RELAY_PEERS_MAX) {
-        for (last = p; last->next; last = last->next)
-            ;
-        drop_peer(last);
-    }
+    f->peer_count++;
     return p;
 }
 

@@ -8,9 +8,10 @@
 
 _Static_assert(sizeof(struct vd_shake) <= 1024, "a handshake is small enough to keep thousands");
 
-static const struct vd_shake_codec *codec_of(const struct vd_shake *s)
+/* NULL: nobody speaks it. */
+static const struct vd_shake_codec *find_codec(const struct vd_hop *hop)
 {
-    switch ((enum vd_scheme)s->hop->scheme) {
+    switch ((enum vd_scheme)hop->scheme) {
     case VD_SOCKS4:
     case VD_SOCKS4A:
         return &vd_socks4_codec;
@@ -22,6 +23,14 @@ static const struct vd_shake_codec *codec_of(const struct vd_shake *s)
         return &vd_http_connect_codec;
     }
     return NULL;
+}
+
+static const struct vd_shake_codec *codec_of(const struct vd_shake *s)
+{
+    const struct vd_shake_codec *codec = find_codec(s->hop);
+
+    assert(codec); /* vd_shake_start has looked */
+    return codec;
 }
 
 static size_t write_message(const struct vd_shake *s, uint8_t *buf, size_t cap)
@@ -53,7 +62,7 @@ int vd_shake_start(struct vd_shake *s, const struct vd_hop *hop, enum vd_command
     s->command = (uint8_t)command;
     s->target.ip = vd_ip_unmapped(&target->ip);
     s->target.ip.scope = 0; /* of this machine: it means nothing elsewhere */
-    if (!codec_of(s))
+    if (!find_codec(hop))
         return -VD_ERR_UNSUPPORTED;
     return codec_of(s)->start(s);
 }
