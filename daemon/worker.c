@@ -293,11 +293,11 @@ int worker_run(const struct vd_conf_daemon *conf, const struct tls_contexts *con
                struct listen_set *set, int slot, struct shared *shared)
 {
     static struct worker w;
-    w.conf = conf;
-    w.contexts = contexts;
-    w.shared = shared;
-    w.counts = &shared_own(shared)->counts;
-    w.revoked = revoke_count(shared);
+    w = (struct worker){.conf = conf,
+                        .contexts = contexts,
+                        .shared = shared,
+                        .counts = &shared_own(shared)->counts,
+                        .revoked = revoke_count(shared)};
     listen_close_others(set, slot);
     if (start(&w, set, slot) != 0) {
         log_say(LOG_QUIET, "worker cannot start: %s", strerror(errno));
