@@ -113,6 +113,19 @@ struct batch_in batch_get(const struct batch *b, unsigned at)
 
 /* --- sending --- */
 
+/* Those that have none go where the socket is connected to. */
+static bool same_to(const struct net_addr *a, const struct net_addr *b)
+{
+    if (a->any.sa_family != b->any.sa_family)
+        return false;
+    if (a->any.sa_family == AF_INET)
+        return a->in4.sin_port == b->in4.sin_port &&
+               a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
+    return a->any.sa_family != AF_INET6 ||
+           (a->in6.sin6_port == b->in6.sin6_port && a->in6.sin6_scope_id == b->in6.sin6_scope_id &&
+            memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof a->in6.sin6_addr) == 0);
+}
+
 /* How many of the messages from `at` on can go as one. */
 static unsigned count_alike(const struct batch *b, unsigned at)
 {
@@ -123,7 +136,7 @@ static unsigned count_alike(const struct batch *b, unsigned at)
     for (; at + n < b->pending; n++) {
         const struct message *m = &b->messages[at + n];
         if (m->tally != first->tally || m->len > first->len || m->len == 0 ||
-            memcmp(&m->to, &first->to, sizeof m->to) != 0)
+            !same_to(&m->to, &first->to))
             return n;
         if (m->len < first->len)
             return n + 1;

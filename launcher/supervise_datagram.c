@@ -113,7 +113,7 @@ static bool find_source(int domain, const struct sockaddr_storage *addr, socklen
 static int connect_to_nobody(const struct supervise_socket *s, const struct sockaddr_storage *addr,
                              socklen_t len, bool shown)
 {
-    struct sockaddr_storage own;
+    struct sockaddr_storage own = {.ss_family = AF_UNSPEC};
     socklen_t own_len = sizeof own;
     int r;
 
@@ -163,7 +163,7 @@ static int connect_with_library(const struct supervise_socket *s, const struct v
 static void take_own_address(const struct supervise_socket *s, const struct sockaddr_storage *addr,
                              socklen_t len)
 {
-    struct sockaddr_storage own;
+    struct sockaddr_storage own = {.ss_family = AF_UNSPEC};
     socklen_t own_len = sizeof own;
 
     if (getsockname(s->fd, (struct sockaddr *)&own, &own_len) < 0 ||
@@ -173,7 +173,7 @@ static void take_own_address(const struct supervise_socket *s, const struct sock
     if (!find_source(s->domain, addr, len, &own, &own_len))
         return;
     ((struct sockaddr_in *)&own)->sin_port = 0;
-    bind(s->fd, (struct sockaddr *)&own, own_len);
+    (void)bind(s->fd, (struct sockaddr *)&own, own_len);
 }
 
 static int connect_through(struct supervise_call *c, struct supervise_socket *s,
@@ -276,14 +276,14 @@ static int64_t send_to_names(struct supervise_call *c, struct supervise_socket *
 static void take_port(const struct supervise_socket *s)
 {
     struct sockaddr_in6 any = {.sin6_family = AF_INET6};
-    struct sockaddr_storage own;
+    struct sockaddr_storage own = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof own;
 
     if (getsockname(s->fd, (struct sockaddr *)&own, &len) < 0 ||
         ((struct sockaddr_in *)&own)->sin_port != 0)
         return;
     any.sin6_family = (sa_family_t)s->domain;
-    bind(s->fd, (struct sockaddr *)&any, len);
+    (void)bind(s->fd, (struct sockaddr *)&any, len);
 }
 
 static int64_t send_through(struct supervise_call *c, struct supervise_socket *s,
