@@ -89,8 +89,7 @@ int vd_conf_file_servers(struct vd_conf_file *f, struct vd_endpoint *servers, si
     char *error = NULL;
 
     for (*count = 0; *count < size; ++*count) {
-        const struct vd_conf_word *word =
-            vd_conf_file_get(f->root, "nameservers", (unsigned)*count);
+        const struct vd_conf_word *word = word_at(f->root, "nameservers", (unsigned)*count);
         struct vd_endpoint *at = &servers[*count];
 
         if (*count < VD_NAMESERVERS_MAX &&
