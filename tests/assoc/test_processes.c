@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -223,10 +224,20 @@ static int executed(char **argv)
     return write(atoi(argv[3]), &found, sizeof found) < 0;
 }
 
+/* Its own name: valgrind would find itself behind /proc/self/exe. */
+static char *self(void)
+{
+    static char path[PATH_MAX];
+
+    if (!realpath("/proc/self/exe", path))
+        path[0] = 0;
+    return path;
+}
+
 static unsigned run(const char *how, int fd, bool by_vfork)
 {
     char a[16], b[16];
-    char *argv[] = {(char *)"/proc/self/exe", (char *)how, a, b, NULL};
+    char *argv[] = {self(), (char *)how, a, b, NULL};
     unsigned found = 0;
     int ends[2];
     pid_t pid;
@@ -271,7 +282,7 @@ static void over_exec(void)
 static unsigned exec_bare(int fd)
 {
     char a[16], b[16];
-    char *argv[] = {(char *)"/proc/self/exe", (char *)"bare", a, b, NULL};
+    char *argv[] = {self(), (char *)"bare", a, b, NULL};
     unsigned port = rig_visit(fd, RIG_TWO, "x"), found = 0;
     int ends[2];
 
@@ -296,7 +307,7 @@ static unsigned exec_bare(int fd)
 static unsigned exec_early(int fd)
 {
     char a[16], b[16];
-    char *argv[] = {(char *)"/proc/self/exe", (char *)"visit", a, b, NULL};
+    char *argv[] = {self(), (char *)"visit", a, b, NULL};
     unsigned found = 0;
     int ends[2];
 

@@ -277,7 +277,7 @@ class World:
     def env(self, more=None):
         env = {"PATH": PATH, "HOME": f"{self.dir}/home", "LANG": "C", "USER": "root", "LOGNAME": "root"}
         env["XDG_CACHE_HOME"] = NO_CACHE
-        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"):
+        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS"):
             if name in os.environ:
                 env[name] = os.environ[name]
         env.update(more or {})
