@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -77,7 +78,7 @@ static int start(char **argv)
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof a;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    char url[64];
+    char url[64], path[PATH_MAX];
 
     if (bind(listener, (struct sockaddr *)&a, len) < 0 || listen(listener, 1024) < 0 ||
         getsockname(listener, (struct sockaddr *)&a, &len) < 0)
@@ -86,7 +87,8 @@ static int start(char **argv)
         serve_all(listener);
     snprintf(url, sizeof url, "socks5://127.0.0.1:%u", ntohs(a.sin_port));
     setenv("VIADUCT_PROXY", url, 1);
-    execv("/proc/self/exe", argv);
+    if (realpath("/proc/self/exe", path)) /* behind the link valgrind would find itself */
+        execv(path, argv);
     return 1;
 }
 
