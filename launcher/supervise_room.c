@@ -252,7 +252,7 @@ static void copy_options(int from, int to)
 /* The port that the program knows of; the address may be one that only its network has. */
 static bool copy_port(int from, int to)
 {
-    struct sockaddr_storage own;
+    struct sockaddr_storage own = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof own;
 
     if (getsockname(from, (struct sockaddr *)&own, &len) < 0)
