@@ -399,6 +399,7 @@ int associate_chain_start(struct associate *a, const struct dialer *by, struct u
     *c = (struct associate_chain){.a = a,
                                   .events = *events,
                                   .by = by,
+                                  .via = via,
                                   .relay.fd = -1,
                                   .limit.fire = on_limit,
                                   .until_ms = a->loop->now_ms + by->limit_ms,
