@@ -113,7 +113,7 @@ static bool find_source(int domain, const struct sockaddr_storage *addr, socklen
 static int connect_to_nobody(const struct supervise_socket *s, const struct sockaddr_storage *addr,
                              socklen_t len, bool shown)
 {
-    struct sockaddr_storage own = {.ss_family = AF_UNSPEC};
+    struct sockaddr_storage own;
     socklen_t own_len = sizeof own;
     int r;
 
@@ -163,11 +163,12 @@ static int connect_with_library(const struct supervise_socket *s, const struct v
 static void take_own_address(const struct supervise_socket *s, const struct sockaddr_storage *addr,
                              socklen_t len)
 {
-    struct sockaddr_storage own = {.ss_family = AF_UNSPEC};
+    struct sockaddr_storage own;
+    struct vd_endpoint at;
     socklen_t own_len = sizeof own;
 
     if (getsockname(s->fd, (struct sockaddr *)&own, &own_len) < 0 ||
-        ((struct sockaddr_in *)&own)->sin_port != 0)
+        !addr_read(&at, (struct sockaddr *)&own, own_len) || at.port != 0)
         return;
     own_len = sizeof own;
     if (!find_source(s->domain, addr, len, &own, &own_len))
@@ -276,11 +277,12 @@ static int64_t send_to_names(struct supervise_call *c, struct supervise_socket *
 static void take_port(const struct supervise_socket *s)
 {
     struct sockaddr_in6 any = {.sin6_family = AF_INET6};
-    struct sockaddr_storage own = {.ss_family = AF_UNSPEC};
+    struct sockaddr_storage own;
+    struct vd_endpoint at;
     socklen_t len = sizeof own;
 
     if (getsockname(s->fd, (struct sockaddr *)&own, &len) < 0 ||
-        ((struct sockaddr_in *)&own)->sin_port != 0)
+        !addr_read(&at, (struct sockaddr *)&own, len) || at.port != 0)
         return;
     any.sin6_family = (sa_family_t)s->domain;
     (void)bind(s->fd, (struct sockaddr *)&any, len);

@@ -16,6 +16,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "client/addr.h"
+
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
 #endif
@@ -252,12 +254,12 @@ static void copy_options(int from, int to)
 /* The port that the program knows of; the address may be one that only its network has. */
 static bool copy_port(int from, int to)
 {
-    struct sockaddr_storage own = {.ss_family = AF_UNSPEC};
+    struct sockaddr_storage own;
     socklen_t len = sizeof own;
+    struct vd_endpoint at;
 
-    if (getsockname(from, (struct sockaddr *)&own, &len) < 0)
-        return true;
-    if (((struct sockaddr_in *)&own)->sin_port == 0)
+    if (getsockname(from, (struct sockaddr *)&own, &len) < 0 ||
+        !addr_read(&at, (struct sockaddr *)&own, len) || at.port == 0)
         return true;
     return bind(to, (struct sockaddr *)&own, len) == 0;
 }
