@@ -37,7 +37,8 @@ enum {
     VD_HOP_ADDRS_MAX = 8,     /* addresses kept of a hop's name */
     VD_UNIX_PATH_MAX = 107,   /* sun_path without its NUL */
     VD_CA_MAX = 255,          /* bytes of ca=FILE */
-    VD_URL_TEXT = 1200,       /* room for any hop printed without secrets, */
+    VD_URL_TEXT = 1200,       /* room for any hop printed without secrets; the list of
+                                 one that stands for others may be cut, */
     VD_URL_OPTIONS_TEXT = 900 /* and for its options */
 };
 
