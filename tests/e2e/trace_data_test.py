@@ -193,6 +193,15 @@ def cases(w):
         tap.same((len(re.findall(r"> \d+ bytes: payload", told)), len(re.findall(r"< \d+ bytes: payload", told)) >= 20),
                  (20, True))
 
+    def datagrams():
+        """Each hop's association is a conversation of its own, told beside the others."""
+        w.via([f"--trace={path}", "--trace-data", *chain(locked.url(first=True), ours.url())], [PYTHON, "-c", f"""
+import socket, time
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("{ORIGIN}", 9)); time.sleep(0.5)"""])
+        with open(path, encoding="ascii") as file:
+            told = file.read()
+        tap.same((told.count("UDP ASSOCIATE"), told.count("> 3 bytes: version"), told.count("********  PASSWD")), (2, 1, 2))
+
     def refused():
         got = w.via([f"--trace={path}", "--trace-data", *chain(ours.url(first=True))], ["curl", "-s", f"http://{NAME}:9/"])
         with open(path, encoding="ascii") as file:
@@ -305,6 +314,7 @@ def cases(w):
     yield "the limit", limited
     yield "a large answer", large
     yield "many at once", many
+    yield "UDP ASSOCIATE", datagrams
     yield "a target that refuses", refused
     yield "pcapng, SOCKS5", capture("pcapng", "socks5h")
     yield "pcapng, HTTP", capture("pcapng", "http")
