@@ -111,7 +111,7 @@ static int leave(struct dial *d, int fd, const struct vd_ip *ip)
         return VD_OK;
     d->fault_number = errno;
     d->fault_family = ip->family;
-    d->fault = fault;
+    d->fault = (uint8_t)fault;
     return VD_ERR_FAILED;
 }
 

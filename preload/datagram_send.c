@@ -229,7 +229,7 @@ static enum fate fate_of_datagram(struct letter *l, enum carries carries)
 
 static enum fate fate_of(struct letter *l, enum carries carries)
 {
-    if (!hook_is_readable(l->m->msg_name, l->m->msg_namelen))
+    if (!l->m->msg_name || !hook_is_readable(l->m->msg_name, l->m->msg_namelen))
         return PASSES;
     if (carries == CARRIES_NOTHING_OF_OURS)
         return PASSES;

@@ -14,8 +14,9 @@ from .visit import Visit
 from .world import PYTHON, wait_until
 
 HOME = "proxy"  # the namespace
-# What a sanitizer keeps of freed memory would be taken for a leak.
-ENV = {"ASAN_OPTIONS": "quarantine_size_mb=0:thread_local_quarantine_size_kb=0"}
+# What a sanitizer keeps of freed memory would be taken for a leak; and it wants to be the first library,
+# where faults are preloaded.
+ENV = {"ASAN_OPTIONS": "verify_asan_link_order=0:quarantine_size_mb=0:thread_local_quarantine_size_kb=0"}
 
 
 class Daemon:
