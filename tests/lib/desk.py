@@ -94,7 +94,7 @@ class Plan:
     def __init__(self, data):
         same(data[:8], b"viaduct\0", "magic")
         self.version, self.size, at, length = struct.unpack_from("<4I", data, 8)
-        same((self.version, at), (4, self.AT), "version, place of the plan")
+        same((self.version, at), (5, self.AT), "version, place of the plan")
         self.plan = data[at:at + length]
         fields = struct.unpack_from("<5I5H6BI", self.plan)
         (size, self.hops_at, _, _, self.patterns_at, self.hops, self.chains, self.rules,
