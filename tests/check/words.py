@@ -34,7 +34,8 @@ def self_test(t):
 def main(root):
     t = tap.Tap()
     self_test(t)
-    texts = tap.files(root, tap.TREE, ('',))
+    # Pictures and seeds are no words.
+    texts = {path: text for path, text in tap.files(root, tap.TREE, ('',)).items() if '\0' not in text}
     for name in TOP:
         path = pathlib.Path(root) / name
         if path.exists():
