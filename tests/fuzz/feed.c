@@ -6,6 +6,7 @@
  * LEAVING closes all that the feeder holds, WAITING lets timers fire, DRAINING is what SIGTERM
  * does. The worker has to come to an end by itself.
  */
+#undef _FORTIFY_SOURCE /* its inline definitions would stand beside ours */
 #include "tests/fuzz/feed.h"
 
 #include <errno.h>

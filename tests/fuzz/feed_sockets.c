@@ -1,4 +1,5 @@
 /* Sockets of both kinds, and streams. */
+#undef _FORTIFY_SOURCE /* its inline definitions would stand beside ours */
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
