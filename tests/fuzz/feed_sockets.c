@@ -352,7 +352,8 @@ static bool is_name_server(const struct net_addr *a)
 {
     struct net_addr server = feed_addr(FEED_NAME_SERVER, 53);
 
-    return memcmp(&server, a, sizeof server) == 0;
+    return a->any.sa_family == AF_INET && a->in4.sin_port == server.in4.sin_port &&
+           a->in4.sin_addr.s_addr == server.in4.sin_addr.s_addr;
 }
 
 FEED_CALL int connect(int fd, const struct sockaddr *addr, socklen_t len)
