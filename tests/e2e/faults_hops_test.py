@@ -6,12 +6,12 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from faults_daemon_test import GIVEN, HERE, Bench, giving, play_all
 from lib import hostile, servers, tap, world
 from lib.daemon import HOME, Daemon
-from lib.datagrams import ECHO, Association, Echo
+from lib.datagrams import Echo
+from lib.fault_bench import GIVEN, HERE, Bench, bound, datagrams, giving, plain, play_all
 from lib.tls import Authority
-from lib.visit import SOCKS5, dial
+from lib.visit import SOCKS5
 
 
 def cases(w):
@@ -40,39 +40,6 @@ def cases(w):
                 return "cut"
             return "well" if got == GIVEN else "cut"
 
-    def datagrams(bench):
-        with Association(bench.d.at, ns=HOME) as a:
-            if not a.ok:
-                return "refused"
-            for _ in range(4):  # a datagram may get lost
-                a.send((HERE, ECHO), b"datagram")
-                try:
-                    return "well" if a.receive(0.3)[1] == b"datagram" else "cut"
-                except TimeoutError:
-                    continue
-            return "cut"
-
-    def bound(bench):
-        with bench.d.visit(SOCKS5, (HERE, 0), command=2) as visit:
-            if not visit.ok:
-                return "refused"
-            try:
-                peer = dial(visit.bound, HOME)
-            except ConnectionRefusedError:
-                return "lied" if visit.second() else "refused"
-            with peer:
-                if not visit.second():
-                    return "refused"
-                peer.sendall(b"hello")
-                return "well" if visit.read(5) == b"hello" else "cut"
-
-    def plain(name, play, *options, conf=""):
-        def case():
-            bench = Bench(w, name, *options, conf=conf)
-            play_all(bench, lambda: play(bench))
-            tap.same(bench.d.stop(), 0, "exit status")
-        return f"each call fails in turn: {name}", case
-
     def inside():
         """The port of TLS is the second one."""
         bench = Bench(w, "inside TLS", conf=f'listen p {{ url = "{HERE}:0" }}\n'
@@ -81,9 +48,9 @@ def cases(w):
         tap.same(bench.d.stop(), 0, "exit status")
 
     yield "each call fails in turn: inside TLS", inside
-    yield plain("over a hop in TLS", tunnel, "-x", f"https://{HERE}:{far.port}?ca={ca.path}")
-    yield plain("UDP ASSOCIATE over a hop", datagrams, "-x", hop.url())
-    yield plain("BIND over a hop", bound, "-x", hop.url())
+    yield plain(w, "over a hop in TLS", tunnel, "-x", f"https://{HERE}:{far.port}?ca={ca.path}")
+    yield plain(w, "UDP ASSOCIATE over a hop", datagrams, "-x", hop.url())
+    yield plain(w, "BIND over a hop", bound, "-x", hop.url())
 
 
 if __name__ == "__main__":
