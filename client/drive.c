@@ -546,6 +546,19 @@ int drive_errno(const struct drive *d, int result)
     return vd_err_errno(result);
 }
 
+/* The socket may show the failure of another process, which is then told first, and once. */
+int drive_fail(const struct drive *d, int fd, int result)
+{
+    int number = drive_errno(d, result), shown = 0;
+    socklen_t len = sizeof shown;
+
+    if (number == EINVAL && sys.getsockopt(fd, SOL_SOCKET, SO_ERROR, &shown, &len) == 0 && shown)
+        number = shown;
+    if (number != EISCONN && number != EALREADY)
+        drive_dissolve(fd);
+    return number;
+}
+
 static void audit(const struct drive *d, int result)
 {
     int64_t ms = (drive_now_ns() - d->start_ns) / 1000000;

@@ -9,8 +9,8 @@
  *         wait until fd is readable (DRIVE_READ) or writable (DRIVE_WRITE), or drive_deadline_ns
  *         r = came in time ? drive_step(&d, fd) : drive_expire(&d, fd);
  *
- * r == DRIVE_DONE: the socket is the target's. r < 0: -VD_ERR_*; then drive_undo, drive_errno and
- * drive_explain tell the rest. Exactly the handshake's bytes are read.
+ * r == DRIVE_DONE: the socket is the target's. r < 0: -VD_ERR_*; then drive_fail, or drive_undo and
+ * drive_errno, tell the rest. Exactly the handshake's bytes are read.
  */
 #ifndef VD_CLIENT_DRIVE_H
 #define VD_CLIENT_DRIVE_H
@@ -71,6 +71,9 @@ void drive_dissolve(int fd);
 
 /* The errno the program is shown for a result. */
 int drive_errno(const struct drive *d, int result);
+/* The same where the program waits for it: the socket is dissolved, so that it can be connected
+ * anew, but for one that was connected before. */
+int drive_fail(const struct drive *d, int fd, int result);
 
 /* Says what failed and where, or (result DRIVE_DONE) that the connection is up. */
 void drive_report(const struct drive *d, int result);

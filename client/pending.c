@@ -170,12 +170,11 @@ static bool set_going(struct entry *e, int wants, bool may_park)
 
 static int fail_at_once(struct entry *e, int result)
 {
-    int number = drive_errno(&e->drive, result);
+    int number;
 
     drive_report(&e->drive, result);
     restore_low_water(e);
-    if (number != EISCONN && number != EALREADY)
-        drive_dissolve(e->fd);
+    number = drive_fail(&e->drive, e->fd, result);
     watch_give(e);
     pending_free_entry(e);
     return number;

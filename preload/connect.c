@@ -7,6 +7,7 @@
 #include <sys/time.h>
 
 #include "client/addr.h"
+#include "client/fresh.h"
 #include "client/lookup.h"
 #include "client/pending.h"
 #include "client/sockets.h"
@@ -64,6 +65,7 @@ int hook_connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
     enum carries carries;
     struct vd_endpoint given;
+    bool is_fresh = fresh_take(fd);
 
     if (!hook_is_readable(addr, len))
         return sys.connect(fd, addr, len);
@@ -73,13 +75,13 @@ int hook_connect(int fd, const struct sockaddr *addr, socklen_t len)
         return hook_fail(ECONNREFUSED);
     if (!hook_is_inet(addr, len) || !addr_read(&given, addr, len))
         return sys.connect(fd, addr, len);
-    carries = judge_carries(fd);
+    carries = is_fresh ? CARRIES_STREAM : judge_carries(fd);
     if (carries == CARRIES_NOTHING_OF_OURS)
         return sys.connect(fd, addr, len);
     if (!hook_ready())
         return hook_fail(ENETUNREACH);
     if (carries == CARRIES_STREAM)
-        return stream_connect(fd, addr, len, &given);
+        return stream_connect(fd, addr, len, &given, is_fresh);
     return datagram_connect(fd, addr, len, &given, carries);
 }
 

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "client/fresh.h"
 #include "preload/datagram.h"
 
 enum { INHERITED_MAX = 1024, AT_ONCE = 128, DIRECT_MAX = 1024 };
@@ -124,6 +125,7 @@ static void visit_passed(const struct msghdr *message, void (*each)(int fd))
 
 static void passes(int fd)
 {
+    fresh_drop(fd);
     if (datagram_is_noted(fd) && judge_carries(fd) == CARRIES_DATAGRAMS)
         sockets_note_passed();
 }

@@ -7,12 +7,14 @@
 #include <unistd.h>
 
 #include "client/assoc.h"
+#include "client/fresh.h"
 #include "client/listen.h"
 #include "client/pending.h"
 #include "preload/datagram.h"
 
 HOOK int close(int fd)
 {
+    fresh_drop(fd);
     if (listen_any())
         listen_before_close(fd);
     return pending_before_close(fd) ? sys.close(fd) : hook_fail(EBADF);
@@ -20,9 +22,11 @@ HOOK int close(int fd)
 
 HOOK int fclose(FILE *file)
 {
-    int fd = file && (pending_any() || assoc_any()) ? fileno(file) : -1;
+    int saved = errno, fd = file ? fileno(file) : -1;
 
-    if (fd >= 0)
+    errno = saved;
+    fresh_drop(fd);
+    if (fd >= 0 && (pending_any() || assoc_any()))
         pending_before_close(fd);
     return sys.fclose(file);
 }
@@ -40,6 +44,7 @@ HOOK int close_range(unsigned int first, unsigned int last, int flags)
 {
     if (first > last || (unsigned)flags & CLOSE_RANGE_CLOEXEC)
         return sys.close_range(first, last, flags);
+    fresh_drop_range(first, last);
     if (listen_any())
         listen_before_close_range(first, last);
     return pending_close_range(first, last, close_part, flags);
@@ -59,6 +64,7 @@ static void after_dup(int fd, int copy)
 {
     if (!datagram_is_other(fd))
         datagram_copied(fd, copy);
+    fresh_drop(fd);
     pending_after_dup(fd, copy);
     if (listen_any())
         listen_after_dup(fd, copy);
@@ -78,6 +84,7 @@ static bool makes_way(int fd, int copy)
 {
     if (fd == copy || sys.fcntl(fd, F_GETFD, NULL) < 0)
         return true;
+    fresh_drop(copy);
     if (listen_any())
         listen_before_close(copy);
     return pending_before_replace(copy);

@@ -43,10 +43,10 @@ bool hook_is_readable(const struct sockaddr *addr, socklen_t len);
 bool hook_is_inet(const struct sockaddr *addr, socklen_t len);
 
 /* connect() as the program sees it: the parts for streams and for everything else. `given` is what
- * `addr` says. */
+ * `addr` says; a stream that is fresh was never connected (client/fresh.h). */
 int hook_connect(int fd, const struct sockaddr *addr, socklen_t len);
 int stream_connect(int fd, const struct sockaddr *addr, socklen_t len,
-                   const struct vd_endpoint *given);
+                   const struct vd_endpoint *given, bool is_fresh);
 int datagram_connect(int fd, const struct sockaddr *addr, socklen_t len,
                      const struct vd_endpoint *given, enum carries carries);
 

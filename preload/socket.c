@@ -3,8 +3,16 @@
  */
 #include <netinet/in.h>
 
+#include "client/fresh.h"
 #include "client/say.h"
 #include "preload/datagram.h"
+
+static bool is_tcp(int domain, int type, int protocol)
+{
+    return (domain == AF_INET || domain == AF_INET6) &&
+           (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) == SOCK_STREAM &&
+           (protocol == 0 || protocol == IPPROTO_TCP);
+}
 
 HOOK int socket(int domain, int type, int protocol)
 {
@@ -14,6 +22,7 @@ HOOK int socket(int domain, int type, int protocol)
         int fd = sys.socket(domain, type, protocol);
 
         datagram_made(fd, domain, type);
+        fresh_made(fd, is_tcp(domain, type, protocol));
         return fd;
     }
     if (hook_ready())

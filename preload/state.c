@@ -2,11 +2,14 @@
  * What a program may ask of a socket: its error, its peer and its own address, options, bytes; and
  * shutdown().
  */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "client/addr.h"
+#include "client/fresh.h"
 #include "client/listen.h"
 #include "client/pending.h"
 #include "client/sockets.h"
@@ -112,6 +115,8 @@ HOOK int setsockopt(int fd, int level, int name, const void *value, socklen_t le
         return -1;
     if (!datagram_takes_option(fd, level, name))
         return hook_fail(ENOPROTOOPT);
+    if (level == IPPROTO_TCP && name == TCP_ULP)
+        fresh_drop(fd); /* it may be of AF_SMC then */
     sockets_note_option(level, name);
     if (level != SOL_SOCKET || name != SO_RCVLOWAT || !pending_any() || !value ||
         len < (socklen_t)sizeof low_water)

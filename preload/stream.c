@@ -204,18 +204,13 @@ static int run(struct call *c)
 
 static int conclude(const struct call *c, int r)
 {
-    int number;
-
     drive_report(&c->drive, r);
     if (r == DRIVE_DONE) {
         sockets_put(sockets_cookie(c->fd), c->addr, c->len);
         listen_note_connection(c->fd, c->addr, c->len, &c->drive.chain);
         return 0;
     }
-    number = drive_errno(&c->drive, r);
-    if (number != EISCONN && number != EALREADY)
-        drive_dissolve(c->fd);
-    return hook_fail(number);
+    return hook_fail(drive_fail(&c->drive, c->fd, r));
 }
 
 static int carry(int fd, const struct sockaddr *addr, socklen_t len, const struct target *t,
@@ -304,7 +299,7 @@ static int begin(int fd, const struct sockaddr *addr, socklen_t len, const struc
 }
 
 int stream_connect(int fd, const struct sockaddr *addr, socklen_t len,
-                   const struct vd_endpoint *given)
+                   const struct vd_endpoint *given, bool is_fresh)
 {
     bool blocking = !(sys.fcntl(fd, F_GETFL, NULL) & O_NONBLOCK);
     struct target t;
@@ -313,9 +308,9 @@ int stream_connect(int fd, const struct sockaddr *addr, socklen_t len,
     pthread_testcancel(); /* as in the kernel's own; later it would leave things half done */
     if (listen_any())
         listen_release(fd);
-    if (answer_again(fd, blocking) < 0)
+    if (!is_fresh && answer_again(fd, blocking) < 0)
         return -1;
-    if (is_connected(fd))
+    if (!is_fresh && is_connected(fd))
         return connect_again(fd, addr, len);
     r = judge_target(&t, given);
     if (r == 0)

@@ -80,7 +80,7 @@ void in_child(void (*child)(int fd), int fd);
 
 /* The tables; each ends with an empty row. */
 extern const struct conform_case connect_cases[], argument_cases[], io_cases[], ready_cases[],
-    epoll_cases[], fd_cases[], process_cases[], signal_cases[];
+    epoll_cases[], fd_cases[], fresh_cases[], process_cases[], signal_cases[];
 
 /* main() of a program that a case executes with a descriptor that is being connected. */
 int conform_resume(const char *fd);

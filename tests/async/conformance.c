@@ -19,7 +19,7 @@ enum { AT_ONCE = 24, CASES_MAX = 600, SECONDS = 30 };
 
 static const struct conform_case *const tables[] = {connect_cases, argument_cases, io_cases,
                                                     ready_cases,   epoll_cases,    fd_cases,
-                                                    process_cases, signal_cases};
+                                                    fresh_cases,   process_cases,  signal_cases};
 
 /* A case with one family and one outcome. */
 struct play {
