@@ -27,7 +27,7 @@
 #include "daemon/trace.h"
 
 enum {
-    TURNS = 4,               /* reads of one flow before others have their turn */
+    TURNS = 8,               /* reads of one flow before others have their turn */
     STREAK_MIN = 256 * 1024, /* bytes */
     PAUSE_MS = 20,
     IDLE_MS = 200,
