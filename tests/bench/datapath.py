@@ -18,7 +18,7 @@ import tempfile
 from daemons import await_port, cpu_seconds, free_port, held, server
 from results import keep
 
-HERE, MIB, CLIENTS, TUNNELS = '127.0.0.1', {1: 2048, 8: 512}, 64, 2000
+HERE, MIB, CLIENTS, TUNNELS, ECHOES = '127.0.0.1', {1: 2048, 8: 512}, 64, 2000, 500
 CONTROL = '/proc/sys/net/ipv4/tcp_congestion_control'
 # danted binds a port for each connection, of some 28,000 that wait a minute afterwards
 STUCK, IDLE = 1000, (1000, 5000, 10000)
@@ -111,14 +111,15 @@ stream {{ server {{ listen {HERE}:{port}; proxy_pass {HERE}:{target}; }} }}
         spent = (cpu_seconds(peer.pid) if peer else 0) - before
         return float(out.split()[-1]), spent / (count * MIB[count] * 2**20 / 1e9)
 
-    def load(self, peer):
+    def load(self, peer, count=TUNNELS, echoes=1):
         """The figures of `tunnels`, and microseconds of the server's CPU for each."""
         before = cpu_seconds(peer.pid)
         where = ['--direct', '--target', f'{HERE}:{peer.port}'] if peer.plain else [
             '--proxy', f'{HERE}:{peer.port}', '--target', f'{HERE}:{self.echo}']
-        out = self.run(f'{self.programs}/tunnels', *where, '--sequential', str(TUNNELS), '--clients', str(CLIENTS))
+        out = self.run(f'{self.programs}/tunnels', *where, '--sequential', str(count), '--clients', str(CLIENTS),
+                       '--echoes', str(echoes))
         figures = {name: float(value) for name, value in re.findall(r'(\w+)=([\d.]+)', out.splitlines()[-1])}
-        return figures, (cpu_seconds(peer.pid) - before) * 1e6 / TUNNELS
+        return figures, (cpu_seconds(peer.pid) - before) * 1e6 / count / echoes
 
     @contextlib.contextmanager
     def idle(self, peer, count):
@@ -129,6 +130,11 @@ stream {{ server {{ listen {HERE}:{port}; proxy_pass {HERE}:{target}; }} }}
         yield
         process.stdin.close()
         process.wait()
+
+
+def ratios(table, row, got, one, other, cells):
+    """Of one to another, round by round; `got`: {(name, cell): [figure]}."""
+    return [keep(table, row, str(cell), [a / b for a, b in zip(got[one, cell], got[other, cell])]) for cell in cells]
 
 
 def streams(bench, tables=('throughput', 'cpu')):
@@ -151,6 +157,11 @@ def streams(bench, tables=('throughput', 'cpu')):
                  for word, cell in zip(words, cells)]
         costs = [keep(tables[1], name, word, [cost for _, cost in got[name, cell]]) for word, cell in zip(words, cells)]
         print(f'  {name:32}' + ''.join(f'{rate:7.2f}' for rate in rates) + '  ' + ''.join(f'{cost:7.3f}' for cost in costs))
+    for what, number, other in (('GB/s', 0, 'splice relay'), ('CPU', 1, 'splice relay'), ('CPU', 1, 'danted'), ('CPU', 1, 'microsocks')):
+        one = {(name, f'{count} {way}'): [figures[number] for figures in rounds] for (name, (count, way)), rounds in got.items()}
+        row = f'{what}, to {other}'
+        print(f'  {row:32}' + ''.join(f'{each:7.3f}' for each in ratios(
+            tables[0] + ', ratios', row, one, 'viaductd', other, [f'{count} {way}' for count, way in cells])))
 
 
 def paced(bench):
@@ -158,8 +169,8 @@ def paced(bench):
     streams(bench, ('throughput, paced', 'cpu, paced'))
 
 
-def tunnels(bench):
-    print(f'tunnels of 64 bytes and their echo, {CLIENTS} at a time, one worker if nothing is said:')
+def loads(bench, table, others, count, echoes):
+    """Each of the peers under `tunnels`, and viaductd to some of the others."""
     print('                       per second   CPU us   p50 ms   p99 ms   p99.9 ms')
     peers = {'viaductd': bench.viaduct(), 'viaductd, 2 workers': bench.viaduct(2), 'bare SOCKS5 relay': bench.socks5(),
              'bare relay, 2 workers': bench.socks5(2), 'nginx stream': bench.nginx(bench.echo),
@@ -169,14 +180,28 @@ def tunnels(bench):
     for _ in range(2 * bench.rounds + 1):
         for name, peer in peers.items():
             bench.under = name
-            figures, cost = bench.load(peer)
+            figures, cost = bench.load(peer, count, echoes)
             got[name, 'cpu'].append(cost)
             for column in columns:
                 got[name, column].append(figures[column])
     for name in peers:
-        rate, p50, p99, p999 = (keep('tunnels', name, column, got[name, column]) for column in columns)
-        cost = keep('tunnels', name, 'cpu', got[name, 'cpu'])
-        print(f'  {name:22} {rate:8.0f} {cost:8.0f} {p50 / 1e3:8.2f} {p99 / 1e3:8.2f} {p999 / 1e3:10.2f}')
+        rate, p50, p99, p999 = (keep(table, name, column, got[name, column]) for column in columns)
+        cost = keep(table, name, 'cpu', got[name, 'cpu'])
+        print(f'  {name:22} {rate:8.0f} {cost:8.1f} {p50 / 1e3:8.2f} {p99 / 1e3:8.2f} {p999 / 1e3:10.2f}')
+    for one, other in others:
+        rate, cost, p99 = ratios(f'{table}, ratios', f'{one}, to {other}', got, one, other, ('per_second', 'cpu', 'p99_us'))
+        print(f'  {one} / {other}: {rate:.2f} per second, {cost:.2f} CPU, {p99:.2f} p99')
+
+
+def tunnels(bench):
+    print(f'tunnels of 64 bytes and their echo, {CLIENTS} at a time, one worker if nothing is said:')
+    loads(bench, 'tunnels', (('viaductd', 'bare SOCKS5 relay'), ('viaductd, 2 workers', 'bare relay, 2 workers'),
+                             ('viaductd', 'nginx stream'), ('viaductd', 'microsocks')), TUNNELS, 1)
+
+
+def echoes(bench):
+    print(f'64 bytes and their echo through {CLIENTS} open tunnels, {ECHOES} times each:')
+    loads(bench, 'echoes', (('viaductd', 'bare SOCKS5 relay'), ('viaductd', 'nginx stream')), CLIENTS, ECHOES)
 
 
 def datagrams(bench):
@@ -234,7 +259,7 @@ def stuck(bench):
         print(f'  {count:6} of them: {rate:8.0f} per second, {cost:.0f} us of CPU each')
 
 
-PARTS = {'streams': streams, 'paced': paced, 'tunnels': tunnels, 'datagrams': datagrams, 'idle': idle, 'growth': growth,
+PARTS = {'streams': streams, 'paced': paced, 'tunnels': tunnels, 'echoes': echoes, 'datagrams': datagrams, 'idle': idle, 'growth': growth,
          'stuck': stuck}
 
 

@@ -123,11 +123,18 @@ def client(r):
         yield r.table('datagram', [('processor time', 'processor time'), ('time', 'time')], spread(2)) + '\n'
 
 
+def loads(r, table):
+    columns = [('per_second', 'per second'), ('cpu', 'CPU us'), ('p50_us', 'p50 ms'), ('p99_us', 'p99 ms'), ('p999_us', 'p99.9 ms')]
+    return (r.table(table, columns, [spread(0), spread(1), *[spread(2, 1e-3)] * 3]) + '\nviaductd to others, in the same rounds:\n\n' +
+            r.table(f'{table}, ratios', [('per_second', 'per second'), ('cpu', 'CPU'), ('p99_us', 'p99')], spread(2)))
+
+
 def daemon(r):
     cells = [('1 down', '1 down'), ('1 up', '1 up'), ('8 down', '8 down'), ('8 up', '8 up')]
     if r.has('throughput', 'cpu'):
         yield '## Bytes through the daemon\n\nOne worker, 1 and 8 streams. GB/s:\n\n' + r.table('throughput', cells, spread(2))
         yield '\nProcessor seconds for a GB:\n\n' + r.table('cpu', cells, spread(3)) + '\n'
+        yield 'viaductd to others, in the same rounds:\n\n' + r.table('throughput, ratios', cells, spread(3)) + '\n'
         yield r.bars('throughput', 'GB/s, one stream down', 'throughput', '1 down') + '\n'
     if r.has('throughput, paced', 'cpu, paced'):
         yield ('The same with the congestion control that this machine has elsewhere, which paces: the kernel sets a timer '
@@ -135,12 +142,13 @@ def daemon(r):
         yield '\nProcessor seconds for a GB:\n\n' + r.table('cpu, paced', cells, spread(3)) + '\n'
     if r.has('tunnels'):
         yield '## Tunnels\n\n64 bytes and their echo, 64 at a time; one worker if nothing is said.\n\n'
-        yield r.table('tunnels', [('per_second', 'per second'), ('cpu', 'CPU us'), ('p50_us', 'p50 ms'), ('p99_us', 'p99 ms'),
-                                  ('p999_us', 'p99.9 ms')],
-                      [spread(0), spread(0), *[spread(2, 1e-3)] * 3]) + '\n'
+        yield loads(r, 'tunnels') + '\n'
     if r.has('beside microsocks'):
         yield 'With as many workers as processors, viaductd to microsocks, in the same rounds:\n\n'
         yield r.table('beside microsocks', [('tunnels/s', 'tunnels/s'), ('CPU', 'CPU for each')], spread(2)) + '\n'
+    if r.has('echoes'):
+        yield '## Small messages\n\n64 bytes and their echo, again and again through 64 open tunnels; one worker.\n\n'
+        yield loads(r, 'echoes') + '\n'
     if r.has('idle'):
         yield '## Tunnels that do nothing\n\nKiB (PSS) for each; viaductd with two workers:\n\n'
         yield r.table('idle', [('1000', '1,000'), ('5000', '5,000'), ('10000', '10,000')], spread(2)) + '\n'

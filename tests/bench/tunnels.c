@@ -8,6 +8,8 @@
  *           | --parallel N [--hold MS]           N tunnels open at once, closed when all have
  * echoed
  *             [--direct]                         no proxy: straight to the target
+ *             [--echoes N]                       so many times the bytes and their echo through
+ *                                                each, and each of these is timed, not the tunnel
  *
  * HOST is an IPv4 address. The last line is "tunnels=N errors=E seconds=S per_second=R p50_us=A
  * p99_us=B p999_us=C bytes=T"; the exit status is 0 only if there was no error.
@@ -39,6 +41,7 @@ struct tunnel {
     size_t got; /* of the answer or echo awaited */
     char head[512];
     int64_t began_us;
+    unsigned long echoes; /* still to come */
 };
 
 static struct {
@@ -50,12 +53,14 @@ static struct {
     unsigned clients;    /* at once */
     bool together;       /* --parallel */
     int hold_ms;
-} want = {.echo = 64, .clients = 1};
+    unsigned long echoes; /* of each tunnel */
+} want = {.echo = 64, .clients = 1, .echoes = 1};
 
 static struct {
     int epoll;
     unsigned long started, done, errors, held;
     uint64_t bytes;
+    unsigned long timed;
     uint32_t *us; /* how long each took */
 } run;
 
@@ -145,10 +150,15 @@ static _Noreturn void serve(struct sockaddr_in at)
 
 static void start(struct tunnel *t);
 
+static void note_time(const struct tunnel *t)
+{
+    run.us[run.timed++] = (uint32_t)(now_us() - t->began_us);
+}
+
 static void finish(struct tunnel *t, bool ok)
 {
-    if (ok)
-        run.us[run.done - run.errors] = (uint32_t)(now_us() - t->began_us);
+    if (ok && want.echoes == 1)
+        note_time(t);
     run.done++;
     run.errors += !ok;
     close(t->fd);
@@ -184,6 +194,7 @@ static void start(struct tunnel *t)
     run.started++;
     t->began_us = now_us();
     t->state = CONNECTING;
+    t->echoes = want.echoes;
     t->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (t->fd < 0)
         die("socket");
@@ -193,6 +204,13 @@ static void start(struct tunnel *t)
         return;
     }
     watch(run.epoll, t->fd, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT | (uint32_t)EPOLLET, t);
+}
+
+static void say_payload(struct tunnel *t)
+{
+    if (want.echoes > 1)
+        t->began_us = now_us();
+    say(t, ECHOING, payload, want.echo);
 }
 
 static void ask(struct tunnel *t)
@@ -219,7 +237,7 @@ static void connected(struct tunnel *t)
     if (number != 0)
         fail(t, "connect");
     else if (want.direct)
-        say(t, ECHOING, payload, want.echo);
+        say_payload(t);
     else if (want.http)
         ask(t);
     else
@@ -259,7 +277,7 @@ static void http_answered(struct tunnel *t)
         if (!end && t->got < sizeof t->head)
             continue;
         if (end && t->got > 12 && t->head[9] == '2')
-            say(t, ECHOING, payload, want.echo);
+            say_payload(t);
         else
             fail(t, "bad answer");
         return;
@@ -276,7 +294,7 @@ static void answered(struct tunnel *t)
         return;
     errno = 0;
     if (memcmp(t->head, "\5\0\0\1", 4) == 0)
-        say(t, ECHOING, payload, want.echo);
+        say_payload(t);
     else
         fail(t, "refused");
 }
@@ -296,6 +314,12 @@ static void echoed(struct tunnel *t)
     if (!whole)
         return;
     run.bytes += want.echo;
+    if (want.echoes > 1)
+        note_time(t);
+    if (--t->echoes > 0) {
+        say_payload(t);
+        return;
+    }
     t->state = HELD;
     run.held++;
     if (!want.together)
@@ -359,7 +383,7 @@ static int by_number(const void *a, const void *b)
 
 static void report(double seconds)
 {
-    unsigned long good = run.done - run.errors;
+    unsigned long good = run.timed;
     qsort(run.us, good, sizeof *run.us, by_number);
     printf("tunnels=%lu errors=%lu seconds=%.3f per_second=%.0f p50_us=%u p99_us=%u p999_us=%u "
            "bytes=%llu\n",
@@ -413,6 +437,8 @@ static void take(const char *name, const char *value)
     } else if (strcmp(name, "--parallel") == 0) {
         want.together = true;
         want.count = want.clients = (unsigned)number(value, 1000000);
+    } else if (strcmp(name, "--echoes") == 0) {
+        want.echoes = number(value, 1000000);
     } else if (strcmp(name, "--hold") == 0) {
         want.hold_ms = (int)number(value, 600000);
     } else if (strcmp(name, "--scheme") != 0 || strcmp(value, "socks5") != 0) {
@@ -452,7 +478,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof payload; i++)
         payload[i] = (uint8_t)(i * 167 + i / 256);
     struct tunnel *tunnels = calloc(want.clients, sizeof *tunnels);
-    run.us = calloc(want.count, sizeof *run.us);
+    run.us = calloc(want.count * want.echoes, sizeof *run.us);
     run.epoll = epoll_create1(0);
     if (!tunnels || !run.us || run.epoll < 0)
         die("start");
