@@ -347,9 +347,11 @@ FEED_CALL int epoll_wait(int epoll, struct epoll_event *events, int most, int ti
     return 0;
 }
 
+/* The time of day is true: the fuzzer itself asks for it in the middle of a run, when its alarm rings,
+ * and would find that the run takes for ever. */
 FEED_CALL int clock_gettime(clockid_t clock, struct timespec *t)
 {
-    if (!feed_on)
+    if (!feed_on || clock == CLOCK_REALTIME)
         return (int)syscall(SYS_clock_gettime, clock, t);
     t->tv_sec = feed_now_ms / 1000;
     t->tv_nsec = feed_now_ms % 1000 * 1000000;
