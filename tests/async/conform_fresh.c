@@ -130,7 +130,7 @@ static void by_receiver(void)
         _exit(0);
     }
     fd = tcp_socket(SOCK_NONBLOCK);
-    if (!pass(pair[0], fd)) /* what else is said here may stand before or behind the child's lines */
+    if (!pass(pair[0], fd)) /* whatever is said here may stand before or behind the child's lines */
         say("it was not passed");
     waitpid(pid, NULL, 0);
     is_up(fd);
