@@ -347,8 +347,8 @@ FEED_CALL int epoll_wait(int epoll, struct epoll_event *events, int most, int ti
     return 0;
 }
 
-/* The time of day is true: the fuzzer itself asks for it in the middle of a run, when its alarm rings,
- * and would find that the run takes for ever. */
+/* The time of day is true: the fuzzer itself asks for it in the middle of a run, when its alarm
+ * rings, and would find that the run takes for ever. */
 FEED_CALL int clock_gettime(clockid_t clock, struct timespec *t)
 {
     if (!feed_on || clock == CLOCK_REALTIME)
