@@ -307,5 +307,6 @@ bool access_address(struct access *access, const struct access_query *q, const s
     struct view v = view_of(q, &address);
     if (judge(access, &v, true, &named) == ACCESS_NO)
         return false;
-    return named || is_trusted(q) || !is_guarded(access, ip) || refused_by("guard") != ACCESS_NO;
+    return named || is_trusted(q) || !(q->is_here || is_guarded(access, ip)) ||
+           refused_by("guard") != ACCESS_NO;
 }

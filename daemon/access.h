@@ -25,6 +25,7 @@ struct access_query {
     size_t user_len;
     enum vd_command command;
     const struct vd_endpoint *target; /* what was asked for: a name or an address */
+    bool is_here; /* access_address: the address has turned out to be this machine's */
 };
 
 struct access;

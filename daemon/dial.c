@@ -98,7 +98,7 @@ static void target_on(struct dial *d)
         lookup_failed(d, v4.err == VD_ERR_TTL ? VD_ERR_TTL : v6.err);
         return;
     }
-    if (!d->may_reach(d, &a->ips[0])) {
+    if (!d->may_reach(d, &a->ips[0], false)) {
         dial_finish(d, VD_ERR_DENIED);
         return;
     }
@@ -161,9 +161,9 @@ void dial_init(struct dial *d, const struct dialer *by)
     d->way.fire = on_way;
 }
 
-bool dial_reach_all(struct dial *dial, const struct vd_ip *ip)
+bool dial_reach_all(struct dial *dial, const struct vd_ip *ip, bool is_here)
 {
-    (void)dial, (void)ip;
+    (void)dial, (void)ip, (void)is_here;
     return true;
 }
 

@@ -66,7 +66,9 @@ struct dial {
     const struct dialer *by;
     void *context;                            /* the owner's */
     void (*done)(struct dial *dial, int err); /* VD_OK, or a reason (positive) for the client */
-    bool (*may_reach)(struct dial *dial, const struct vd_ip *ip); /* the guard on final addresses */
+    /* The guard on final addresses: before one is dialled, and once more where it turns out to be
+     * this machine's. */
+    bool (*may_reach)(struct dial *dial, const struct vd_ip *ip, bool is_here);
     struct trace *trace;                  /* of the session, for --trace; NULL: none */
     void (*introduce)(struct dial *dial); /* sets the preface for dial->via; NULL: it stays */
 
@@ -135,7 +137,7 @@ void dial_start_unix(struct dial *dial, const char *path);
 void dial_await_second(struct dial *dial);
 /* For dial->may_reach, where the target is the configuration's own (a hop, a name server, a target
  * that is checked) and no client's: every address. */
-bool dial_reach_all(struct dial *dial, const struct vd_ip *ip);
+bool dial_reach_all(struct dial *dial, const struct vd_ip *ip, bool is_here);
 /* For dial->introduce: the first hop, where it awaits a line, is told that nobody is known. */
 void dial_introduce_nobody(struct dial *dial);
 /* Gives up: closes what is open, calls nobody. Harmless after `done` and without dial_start. */

@@ -115,6 +115,27 @@ static int leave(struct dial *d, int fd, const struct vd_ip *ip)
     return VD_ERR_FAILED;
 }
 
+/* To an address of its own the kernel goes out from the same one, also where it came up only now,
+ * or, IPv4, is one of a whole network that is routed to this machine, which no list of addresses
+ * tells.
+ */
+static bool leads_here(int fd, const struct vd_ip *ip)
+{
+    struct net_addr from;
+    socklen_t len = sizeof from;
+    if (getsockname(fd, &from.any, &len) != 0)
+        return true;
+    struct vd_ip own = net_addr_ip(&from);
+    return vd_ip_within(ip, &own, own.family == VD_IPV6 ? 128 : 32);
+}
+
+/* Of a target: whether it is one that is not to be reached, after all. */
+static bool is_closed(struct dial *d, int fd, const struct vd_ip *ip)
+{
+    return !d->chained && ip->family && vd_ip_class(ip) != VD_CLASS_LOOPBACK &&
+           leads_here(fd, ip) && !d->may_reach(d, ip, true);
+}
+
 /* Starts an attempt to `addr`; VD_OK while it is under way, or why it is none. */
 static int attempt(struct dial *d, const struct sockaddr *addr, socklen_t len,
                    const struct vd_ip *ip)
@@ -134,6 +155,10 @@ static int attempt(struct dial *d, const struct sockaddr *addr, socklen_t len,
         net_be_unpaced(fd);
     *a = (struct dial_attempt){.io = {.fd = fd, .ready = attempt_ready}, .dial = d, .ip = *ip};
     int number = connect(fd, addr, len) == 0 || errno == EINPROGRESS ? 0 : errno;
+    if (number == 0 && is_closed(d, fd, ip)) {
+        close(fd);
+        return VD_ERR_DENIED;
+    }
     if (number == 0 && loop_watch(dial_loop(d), &a->io, loop_everything) != 0)
         number = errno;
     if (number != 0) {
@@ -177,7 +202,7 @@ static void queue_ip(struct dial *d, const struct vd_ip *ip)
 {
     struct vd_ip plain = vd_ip_unmapped(ip);
     struct dial_queue *q = &d->queue[plain.family == VD_IPV6 ? RESOLVE_V6 : RESOLVE_V4];
-    if (!d->chained && !d->may_reach(d, &plain))
+    if (!d->chained && !d->may_reach(d, &plain, false))
         dial_blame(d, VD_ERR_DENIED);
     else if (!egress_uses(&d->egress, plain.family)) {
         d->unserved = true;

@@ -172,10 +172,11 @@ struct access_query handshake_query(const struct session *s)
                                  .target = &a->target};
 }
 
-static bool may_reach(struct dial *dial, const struct vd_ip *ip)
+static bool may_reach(struct dial *dial, const struct vd_ip *ip, bool is_here)
 {
     struct session *s = loop_owner(dial, struct session_setup, dial)->session;
     struct access_query q = handshake_query(s);
+    q.is_here = is_here;
     if (fixed_is_forward(s) || access_address(s->worker->access, &q, ip))
         return true;
     s->setup->rule = access_why();

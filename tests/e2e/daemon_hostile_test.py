@@ -387,6 +387,29 @@ def inside(w, target):
         faults.reset()
         tap.same(f.visit(SOCKS5, (ORIGIN, 9), at=(NEAR, f.port), ns="app").code, 5, "as soon as they can, others are reached")
 
+    def not_a_byte(what):
+        """Who came was gone at once, and without a word."""
+        listener.settimeout(0.2)
+        try:
+            while True:
+                with listener.accept()[0] as sock:
+                    sock.settimeout(5)
+                    tap.same(read_all(sock), b"", what)
+        except TimeoutError:
+            listener.setblocking(False)
+
+    def came_late():
+        """Addresses that came up since they were read, and an IPv4 network that is routed here as a whole."""
+        tap.same(d.visit(SOCKS5, (ORIGIN, target[1]), at=at, ns="app").code, 0, "they were read just now")
+        for words in ("addr add 10.99.1.1/32 dev lo", "route add local 10.99.2.0/24 dev lo", "-6 addr add fd99::7/128 dev lo nodad"):
+            subprocess.run(["ip", "-n", HOME, *words.split()], check=True)
+        for host in ("10.99.1.1", "10.99.2.7", "fd99::7"):
+            for way, refusal in ((SOCKS5, b"\5\0\5\2"), (HTTP, b"HTTP/1.1 403"), ("GET", b"HTTP/1.1 403")):
+                reply = asked(at, b"".join(messages(way, host)))
+                tap.same(reply[:len(refusal)], refusal, f"{host}: {tap.short(reply)}")
+                not_a_byte(host)
+        tap.same(Daemon(w).visit(SOCKS5, ("10.99.2.7", port)).code, 0, "from here itself")
+
     at = NEAR, d.port
     for way, name in ((SOCKS5, "SOCKS5"), (HTTP, "CONNECT"), ("GET", "GET")):
         yield f"what is inside: {name}", lambda y=way: guarded(y, INSIDE, at)
@@ -394,6 +417,7 @@ def inside(w, target):
     yield "what is inside: SOCKS4", lambda: guarded(SOCKS4, [HERE, "127.0.0.2", "0.1.2.3", "169.254.169.254", NEAR, FAR], at)
     yield f"what is inside: {OWN} addresses of this machine", lambda: guarded(SOCKS5, own, at)
     yield "what is inside: this machine's addresses cannot be read", addresses_unknown
+    yield "what is inside: addresses that came late", came_late
     yield "what is inside: another host is reached", lambda: tap.same(
         d.visit(SOCKS5, (ORIGIN, target[1]), at=at, ns="app").code, 0)
 
