@@ -230,12 +230,14 @@ static struct entry *take_entry(void)
 
 static void show_to_copies(const struct entry *e, int fd)
 {
+    uint64_t cookie = e->cookie;
+
     pending_set_slot(fd, e);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* pending_after_dup() sees the slot, or: */
     if (!note_has(fd, MARK_COPIED))
         return;
     for (int copy = note_next(0); copy >= 0; copy = note_next(copy + 1))
-        if (note_has(copy, MARK_COPIED) && sockets_is(copy, e->cookie))
+        if (note_has(copy, MARK_COPIED) && sockets_is(copy, cookie))
             pending_set_slot(copy, e);
 }
 

@@ -78,14 +78,14 @@ static bool is_text(const char *bytes, size_t len, const char *text)
 }
 
 /* Whether the list of libraries names this one. */
-static bool names_library(const char *list, const char *library)
+static bool names_library(const char *libraries, const char *library)
 {
-    while (*(list += strspn(list, ": "))) {
-        size_t len = strcspn(list, ": ");
+    while (*(libraries += strspn(libraries, ": "))) {
+        size_t len = strcspn(libraries, ": ");
 
-        if (is_text(list, len, library))
+        if (is_text(libraries, len, library))
             return true;
-        list += len;
+        libraries += len;
     }
     return false;
 }

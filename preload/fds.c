@@ -25,7 +25,8 @@ HOOK int fclose(FILE *file)
     int saved = errno, fd = file ? fileno(file) : -1;
 
     errno = saved;
-    fresh_drop(fd);
+    if (fd >= 0)
+        fresh_drop(fd);
     if (fd >= 0 && (pending_any() || assoc_any()))
         pending_before_close(fd);
     return sys.fclose(file);

@@ -6,9 +6,11 @@
  * Kernels since Linux 5.1 know the options and messages with 64-bit times by numbers of their own,
  * so that libc's conversions for older ones are left out.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -56,8 +58,6 @@ int __getsockopt64(int fd, int level, int name, void *value, socklen_t *len);
 int __setsockopt64(int fd, int level, int name, const void *value, socklen_t len);
 int __fcntl_time64(int fd, int command, ...);
 int __ioctl_time64(int fd, unsigned long command, ...);
-int fcntl64(int fd, int command, ...);
-int ioctl(int fd, unsigned long command, ...);
 
 HOOK int __ppoll64(struct pollfd *fds, nfds_t count, const struct time64 *timeout,
                    const sigset_t *mask)
