@@ -147,7 +147,7 @@ def daemon(r):
         yield 'With as many workers as processors, viaductd to microsocks, in the same rounds:\n\n'
         yield r.table('beside microsocks', [('tunnels/s', 'tunnels/s'), ('CPU', 'CPU for each')], spread(2)) + '\n'
     if r.has('echoes'):
-        yield '## Small messages\n\n64 bytes and their echo, again and again through 64 open tunnels; one worker.\n\n'
+        yield '## Small messages\n\n64 bytes and their echo, again and again through 64 open tunnels; one worker if nothing\nis said.\n\n'
         yield loads(r, 'echoes') + '\n'
     if r.has('idle'):
         yield '## Tunnels that do nothing\n\nKiB (PSS) for each; viaductd with two workers:\n\n'
