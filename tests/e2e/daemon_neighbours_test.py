@@ -179,7 +179,8 @@ def hops(w, target):
         carried(Daemon(w, *servers.chain(hop.url(), ours.url())), FAR, "v4.origin.test")
         d = Daemon(w, "-x", hop.url(login="alice:wrong"))
         tap.same(d.visit(HTTP, target).code, 502, "a wrong login")
-        tap.holds("refused the login" in d.log() and "wrong@" not in d.log(), d.log())
+        wait_until(lambda: "refused the login" in d.log(), "it is told")
+        tap.holds("wrong@" not in d.log(), d.log())
 
     def apache():
         carried(Daemon(w, "-x", proxies.apache(w).url()), FAR, "v4.origin.test")

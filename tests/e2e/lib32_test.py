@@ -51,7 +51,7 @@ def cases(w):
                 tap.same(file.read(5)[4], 1, "ELF class")
             told = subprocess.run(["nm", "-D", "--undefined-only", narrow[name]], check=True,
                                   capture_output=True, text=True).stdout
-            tap.holds(re.search(rf" {symbol}@", told), f"{name} calls {symbol}")
+            tap.holds(re.search(rf" (__)?{symbol}(_chk)?@", told), f"{name} calls {symbol}")
 
     def fails():
         got = via(["sh", "-c", f"exec {narrow['narrow_probe']} poll {NAME} 81"])
