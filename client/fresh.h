@@ -3,9 +3,9 @@
  * connected, or be known to another process, or be another kind of socket by now. connect() need
  * not ask the kernel about them, which would take two calls.
  *
- * A note is lost sooner than kept: whoever has none asks. One that is wrong all the same (a
- * descriptor that was closed and made anew by system calls of the program's own) leads to the first
- * hop and to nobody else.
+ * A note is lost sooner than kept: whoever has none asks. One can be wrong where the program closed
+ * the descriptor and made it anew by system calls of its own, which the library never sees. It
+ * leads to the first hop, or, if such calls have begun to connect it, to where they did.
  */
 #ifndef VD_CLIENT_FRESH_H
 #define VD_CLIENT_FRESH_H
