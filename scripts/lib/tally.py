@@ -3,7 +3,8 @@
 
 A program that speaks TAP counts by its points, any other program counts once. testlog.json tells
 how each program ended, testlog.junit.xml the points; a program that ended badly without a failed
-point (it crashed, or ran out of time) counts as one failure more. The last line is `N passed, N
+point (it crashed, or ran out of time) counts as one failure more. What failed points say of
+themselves is printed first. The last line is `N passed, N
 failed`. Exit status 1 when a test failed, when none passed, or when STATUS, meson's own, is not 0.
 """
 import json
@@ -42,16 +43,30 @@ def verdicts(program, points):
     return found
 
 
+def reasons(program):
+    """What a program that speaks TAP says below its failed points; meson shows none of it."""
+    below = False
+    for line in (program.get('stdout') or '').splitlines():
+        below = line.startswith('not ok') or below and line.startswith('#')
+        if below:
+            yield line[:500]
+
+
 def main(logs, status):
-    logs, found = pathlib.Path(logs), []
+    logs, found, why = pathlib.Path(logs), [], []
     try:
         points = points_of((logs / 'testlog.junit.xml').read_text())
         for line in (logs / 'testlog.json').read_text().splitlines():
-            found += verdicts(json.loads(line), points)
+            program = json.loads(line)
+            found += verdicts(program, points)
+            if program['result'] not in GOOD:
+                why += [f"{program['name']}: {line}" for line in reasons(program)]
     except (OSError, ValueError, tree.ParseError) as error:
         print(f'no log of a run: {error}')
     if status and not any(verdict == 'failed' for _, verdict in found):
         found.append((f'meson test ended with status {status}', 'failed'))
+    for line in why:
+        print(line)
     for wanted in ('skipped', 'failed'):
         for name, verdict in found:
             if verdict == wanted:
