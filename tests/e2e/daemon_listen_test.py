@@ -182,6 +182,7 @@ def unix_sockets(w, target):
 
 def redirected(w, port):
     """What app sends to origin is caught on the way and arrives by viaductd."""
+    w.answers_for_others()
     allow = 'allow app { from = {"10.1.0.0/24", "fd01::/64"} }\n'
     d = Daemon(w, conf=f'listen r4 {{ url = "redirect://0.0.0.0:0" }}\nlisten r6 {{ url = "redirect://[::]:0" }}\n'
                        f'deny d {{ to = {{"*:99"}} }}\n{allow}', listens=2)
@@ -198,6 +199,7 @@ def redirected(w, port):
 
     def arrives():
         for host, far in ((ORIGIN, FAR), (ORIGIN6, "fd02::1")):
+            subprocess.run(["ip", "-n", HOME, "neigh", "flush", "dev", "app1"], check=True)  # asked anew
             sock = dial((host, port), "app")
             local = sock.getsockname()
             tap.same(line_of(sock).decode().split(), [far, host, str(port)], "what the target sees")
@@ -243,6 +245,7 @@ def redirected(w, port):
 }}
 """ for family, net, number in (("ip", "10.2.0.2", t.ports[0]), ("ip6", "fd02::2", t.ports[1]))))
         for host, far in ((ORIGIN, FAR), (ORIGIN6, "fd02::1")):
+            subprocess.run(["ip", "-n", HOME, "neigh", "flush", "dev", "app1"], check=True)  # asked anew
             sock = dial((host, port), "app")
             tap.same(line_of(sock).decode().split(), [far, host, str(port)], "what the target sees")
             sock.sendall(b"ping")

@@ -585,6 +585,7 @@ def lives(w, echo):
 
 
 def cases(w):
+    w.answers_for_others()
     routes()
     for host in ("10.2.0.98", "10.2.0.99"):
         ip("origin", "addr", "add", f"{host}/24", "dev", "org0")

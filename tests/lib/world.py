@@ -259,6 +259,11 @@ class World:
         _write(path, text, mode)
         return path
 
+    def answers_for_others(self):
+        """The proxy's host asks for its neighbours also when it sends in the name of another: an IPv6
+        neighbour is asked from an address of one's own, if it cannot be the sender's a link-local one."""
+        _must(["ip", "-n", "proxy", "addr", "add", "fe80::1/64", "dev", "app1", "nodad"])
+
     def port(self):
         """A port that nothing in this world uses."""
         self.next_port += 1
