@@ -125,7 +125,7 @@ def client(r):
 
 def loads(r, table):
     columns = [('per_second', 'per second'), ('cpu', 'CPU us'), ('p50_us', 'p50 ms'), ('p99_us', 'p99 ms'), ('p999_us', 'p99.9 ms')]
-    return (r.table(table, columns, [spread(0), spread(1), *[spread(2, 1e-3)] * 3]) + '\nviaductd to others, in the same rounds:\n\n' +
+    return (r.table(table, columns, [spread(0), spread(1), *[spread(2, 1e-3)] * 3]) + '\nOne to another, in the same rounds:\n\n' +
             r.table(f'{table}, ratios', [('per_second', 'per second'), ('cpu', 'CPU'), ('p99_us', 'p99')], spread(2)))
 
 
@@ -141,7 +141,7 @@ def daemon(r):
                'for each\nsegment. GB/s, one round:\n\n' + r.table('throughput, paced', cells, spread(2)))
         yield '\nProcessor seconds for a GB:\n\n' + r.table('cpu, paced', cells, spread(3)) + '\n'
     if r.has('tunnels'):
-        yield '## Tunnels\n\n64 bytes and their echo, 64 at a time; one worker if nothing is said.\n\n'
+        yield '## Tunnels\n\n64 bytes and their echo, 64 at a time; one worker if nothing is said. nginx has one target\nand no handshake, and so has viaductd with `forward://`; SOCKS5 takes two round trips more.\n\n'
         yield loads(r, 'tunnels') + '\n'
     if r.has('beside microsocks'):
         yield 'With as many workers as processors, viaductd to microsocks, in the same rounds:\n\n'
