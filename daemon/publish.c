@@ -32,7 +32,7 @@ static void write_names(struct shared_row *row, const struct session *s)
     copy(row->user, sizeof row->user, user, setup ? setup->accept.user_len : s->user_len);
     struct vd_out out = over(row->target, sizeof row->target);
     if (setup && s->command)
-        vd_endpoint_print(&out, &setup->accept.target);
+        session_print_target(&out, setup);
     else if (!setup)
         vd_out_bytes(&out, s->names + s->user_len,
                      s->target_len < sizeof row->target ? s->target_len : sizeof row->target - 1);

@@ -164,7 +164,7 @@ int session_keep_names(struct session *s)
     char text[VD_ENDPOINT_TEXT];
     const struct vd_accept *a = &s->setup->accept;
     struct vd_out out = vd_out_over(text, sizeof text);
-    vd_endpoint_print(&out, &a->target);
+    session_print_target(&out, s->setup);
     s->names = malloc(a->user_len + out.len);
     if (!s->names)
         return -1;

@@ -62,6 +62,24 @@ const char *session_protocol(const struct session *s)
     return s->setup ? vd_accept_name(&s->setup->accept) : s->protocol;
 }
 
+void session_print_target(struct vd_out *out, const struct session_setup *setup)
+{
+    if (setup->unix_path) {
+        vd_out_text(out, "unix:");
+        vd_out_text(out, setup->unix_path);
+    } else {
+        vd_endpoint_print(out, &setup->accept.target);
+    }
+}
+
+static void log_target(const struct session_setup *setup)
+{
+    char text[VD_ENDPOINT_TEXT];
+    struct vd_out out = vd_out_over(text, sizeof text);
+    session_print_target(&out, setup);
+    log_text("target", text, out.len);
+}
+
 static void log_who_and_where(const struct session *s)
 {
     const struct session_setup *setup = s->setup;
@@ -74,7 +92,7 @@ static void log_who_and_where(const struct session *s)
         log_text("user", s->names, s->user_len);
     log_word("command", s->forward && s->command ? "forward" : session_command_name(s->command));
     if (setup && s->command)
-        log_endpoint("target", &setup->accept.target);
+        log_target(setup);
     else
         log_text("target", setup ? "" : s->names + s->user_len, setup ? 0 : s->target_len);
     if (s->udp && !s->udp->chain)

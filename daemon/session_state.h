@@ -242,6 +242,8 @@ void session_log_request(const struct session *s, const char *end);
 void session_print_via(const struct session *s, struct vd_out *out);
 const char *session_command_name(unsigned command);
 const char *session_protocol(const struct session *s);
+/* "HOST:PORT" or "unix:/PATH"; VD_ENDPOINT_TEXT bytes are room enough. */
+void session_print_target(struct vd_out *out, const struct session_setup *setup);
 uint64_t session_bytes_up(const struct session *s);
 uint64_t session_bytes_down(const struct session *s);
 /* Adds what was carried since the last time to the worker's sums. */

@@ -418,6 +418,7 @@ def forwarded(w, port):
         Unix(path, "unix-target")
         d = forwards([f"unix:{path}", targets[0]])
         tap.same(sorted(names(d, 4)), sorted(["unix-target", ports[0]] * 2))
+        wait_until(lambda: [s["target"] for s in d.lines("session")].count(f"unix:{path}") == 2, "the log names it")
         from_unix = f"{w.dir}/front.sock"
         Daemon(w, conf=f'listen f {{ url = "forward://unix:{from_unix}" targets = {{"unix:{path}"}} }}\n', listens=0)
         wait_until(lambda: os.path.exists(from_unix), "it listens")
