@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""tally.py LOGS STATUS: counts what meson's logs in the folder LOGS say of a run of the tests.
+"""tally.py LOGS STATUS [NAME]: counts what meson's logs in the folder LOGS say of a run of the tests.
 
-A program that speaks TAP counts by its points, any other program counts once. testlog.json tells
-how each program ended, testlog.junit.xml the points; a program that ended badly without a failed
-point (it crashed, or ran out of time) counts as one failure more. What failed points say of
-themselves is printed first. The last line is `N passed, N
-failed`. Exit status 1 when a test failed, when none passed, or when STATUS, meson's own, is not 0.
+A program that speaks TAP counts by its points, any other program counts once. NAME.json tells how
+each program ended, NAME.junit.xml the points (NAME is testlog if nothing is said); a program that
+ended badly without a failed point (it crashed, or ran out of time) counts as one failure more. What
+failed points say of themselves is printed first. The last line is `N passed, N failed`. Exit status 1
+when a test failed, when none passed, or when STATUS, meson's own, is not 0.
 """
 import json
 import pathlib
@@ -52,11 +52,11 @@ def reasons(program):
             yield line[:500]
 
 
-def main(logs, status):
+def main(logs, status, base='testlog'):
     logs, found, why = pathlib.Path(logs), [], []
     try:
-        points = points_of((logs / 'testlog.junit.xml').read_text())
-        for line in (logs / 'testlog.json').read_text().splitlines():
+        points = points_of((logs / f'{base}.junit.xml').read_text())
+        for line in (logs / f'{base}.json').read_text().splitlines():
             program = json.loads(line)
             found += verdicts(program, points)
             if program['result'] not in GOOD:
@@ -78,4 +78,4 @@ def main(logs, status):
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1], int(sys.argv[2])))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:]))

@@ -48,6 +48,18 @@ const char *__tsan_default_suppressions(void)
 static char log_path[] = "/tmp/test_assoc.XXXXXX", session[SESSION_PATH_MAX];
 static uint16_t echo_port;
 
+int rig_timeout_ms(void)
+{
+    const char *slower = getenv("VIADUCT_TEST_SLOWER");
+
+    return 3000 * (slower ? atoi(slower) : 1);
+}
+
+int rig_patience_ms(void)
+{
+    return 2 * rig_timeout_ms();
+}
+
 static struct vd_hop hop_at(uint16_t port, enum vd_scheme scheme)
 {
     struct vd_hop hop = {.scheme = (uint8_t)scheme, .addr_count = 1};
@@ -61,7 +73,7 @@ static struct plan *make_plan(const uint16_t ports[RELAY_MANNERS])
 {
     struct plan head = {.hop_count = HOPS,
                         .chain_count = RIG_CHAINS,
-                        .timeout_ms = RIG_TIMEOUT_MS,
+                        .timeout_ms = (uint32_t)rig_timeout_ms(),
                         .verbosity = PLAN_CONNECTIONS,
                         .has_log = 1};
     static struct vd_hop hops[HOPS];
@@ -226,7 +238,7 @@ unsigned rig_visit(int fd, enum rig_chain chain, const char *text)
     if (rig_send(fd, chain, text, len) != (ssize_t)len)
         return 0;
     do {
-        n = rig_receive(fd, got, RIG_PATIENCE_MS);
+        n = rig_receive(fd, got, rig_patience_ms());
         got[n > 0 ? n : 0] = 0;
     } while (n > 6 && strcmp(got + 6, text) != 0);
     return n == (ssize_t)len + 6 ? (unsigned)atoi(got) : 0;

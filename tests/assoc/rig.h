@@ -29,7 +29,12 @@ enum rig_chain {
     RIG_CHAINS
 };
 
-enum { RIG_TIMEOUT_MS = 3000, RIG_PATIENCE_MS = 6000, RIG_DATAGRAM = 65536 };
+enum { RIG_DATAGRAM = 65536 };
+
+/* The time limit of the session, and what is waited for datagrams. $VIADUCT_TEST_SLOWER says how
+ * many times longer both are, as for valgrind. */
+int rig_timeout_ms(void);
+int rig_patience_ms(void);
 
 /* Starts the servers and a session with a file; then the latter is $VIADUCT_SESSION and the echo's
  * port $RIG_ECHO. rig_attach: what a program does that is executed later. */

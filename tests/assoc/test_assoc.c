@@ -43,7 +43,7 @@ static void sizes(enum rig_chain chain, const char *name)
         fill(sent, lens[i], i + 1);
         if (rig_send(fd, chain, sent, lens[i]) != (ssize_t)lens[i])
             tap_wrong("%zu bytes were not sent", lens[i]);
-        n = rig_receive(fd, data, RIG_PATIENCE_MS);
+        n = rig_receive(fd, data, rig_patience_ms());
         if (n != (ssize_t)lens[i] + 6 || memcmp(data + 6, sent, lens[i]) != 0)
             tap_wrong("%zu bytes came back as %zd", lens[i], n);
     }
@@ -65,7 +65,7 @@ static void order(void)
             rig_nap(1);
     }
     for (int i = 0, got = -1; i < COUNT; i++) {
-        if (rig_receive(fd, data, RIG_PATIENCE_MS) != 6 + sizeof i)
+        if (rig_receive(fd, data, rig_patience_ms()) != 6 + sizeof i)
             got = -1;
         else
             memcpy(&got, data + 6, sizeof got);
@@ -82,7 +82,7 @@ static void held_limit(void)
 
     for (int i = 0; i < 100; i++)
         rig_send(fd, RIG_SLOW, data, 1400);
-    while (rig_receive(fd, data, came ? 300 : RIG_PATIENCE_MS) == 1406)
+    while (rig_receive(fd, data, came ? 300 : rig_patience_ms()) == 1406)
         came++;
     tap_ok(came >= 44 && came <= ASSOC_HELD_MAX / 1400, "64 KiB are held (%d of 100 came)", came);
     rig_close(fd);
@@ -111,11 +111,11 @@ static void many_parts(void)
     for (int i = 0; i < PARTS; i++)
         parts[i] = (struct iovec){data + i, 1};
     held = assoc_send(fd, rig_cookie(fd), rig_chain(RIG_ONE), &echo, parts, PARTS, NULL, 0, 0);
-    tap_ok(held == PARTS && rig_receive(fd, data + 1000, RIG_PATIENCE_MS) == PARTS + 6 &&
+    tap_ok(held == PARTS && rig_receive(fd, data + 1000, rig_patience_ms()) == PARTS + 6 &&
                !memcmp(data + 1006, data, PARTS),
            "600 parts, held");
     sent = assoc_send(fd, rig_cookie(fd), rig_chain(RIG_ONE), &echo, parts, PARTS, NULL, 0, 0);
-    tap_ok(sent == PARTS && rig_receive(fd, data + 1000, RIG_PATIENCE_MS) == PARTS + 6 &&
+    tap_ok(sent == PARTS && rig_receive(fd, data + 1000, rig_patience_ms()) == PARTS + 6 &&
                !memcmp(data + 1006, data, PARTS),
            "600 parts, sent");
     parts[1].iov_base = (void *)8;
@@ -206,7 +206,7 @@ static void refused(void)
     for (int i = 0; i < REFUSALS - 1; i++)
         again[i] = rig_send(fds[i], refusals[i].chain, "x", 1);
     check_lines("told once", false);
-    rig_nap(RIG_TIMEOUT_MS);
+    rig_nap(rig_timeout_ms());
     later[REFUSALS - 1] = again[REFUSALS - 1] = rig_send(fds[REFUSALS - 1], RIG_SILENT, "x", 1);
     for (int i = 0; i < REFUSALS; i++)
         tap_ok((first[i] == 1 || first[i] == -refusals[i].number) &&
@@ -313,7 +313,7 @@ static void connected_in_vain(void)
 
     connect_to(fd, 9);
     assoc_open(fd, rig_cookie(fd), rig_chain(RIG_REFUSED), true);
-    tap_ok(poll(&p, 1, RIG_PATIENCE_MS) == 1 && recv(fd, data, 1, MSG_DONTWAIT) < 0 &&
+    tap_ok(poll(&p, 1, rig_patience_ms()) == 1 && recv(fd, data, 1, MSG_DONTWAIT) < 0 &&
                errno == ECONNREFUSED,
            "who waits on a connected socket learns of the failure");
     rig_close(fd);
@@ -388,7 +388,7 @@ static void hundred_at_once(void)
     for (int i = 0; i < COUNT; i++)
         rig_send(fds[i] = rig_socket(), RIG_THREE, &i, sizeof i);
     for (int i = 0; i < COUNT; i++)
-        wrong += rig_receive(fds[i], data, RIG_PATIENCE_MS) != 6 + sizeof i ||
+        wrong += rig_receive(fds[i], data, rig_patience_ms()) != 6 + sizeof i ||
                  memcmp(data + 6, &i, sizeof i);
     tap_ok(wrong == 0, "100 sockets at once, three hops each (%u failed)", wrong);
     for (int i = 0; i < COUNT; i++)
