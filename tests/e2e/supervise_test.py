@@ -214,7 +214,7 @@ bypass = {{"{NEAR}"}}
 
     def what_stays():
         """Process, parent, descriptors, signals and exit status are as without viaduct."""
-        script = ("echo $PPID; ls /proc/$$/fd | tr '\\n' ' '; grep -E '^Sig(Blk|Ign|Cgt)' /proc/$$/status; "
+        script = ("echo $PPID; ls /proc/$$/fd; grep -E '^Sig(Blk|Ign|Cgt)' /proc/$$/status; "
                   "grep -E '^Sig(Blk|Ign)' /proc/self/status; exit 7")
         argv = ["busybox", "sh", "-c", script]
         with_it, without = via(argv), w.run("app", argv)
