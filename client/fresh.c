@@ -2,7 +2,7 @@
 
 #include <pthread.h>
 
-uint8_t fresh[FRESH_MAX];
+uint8_t fresh_notes[FRESH_MAX];
 
 /* Both sides of fork() have the sockets: what one does, the other is not told. */
 static void drop_all(void)
@@ -19,10 +19,21 @@ static bool watches_fork(void)
     return watches;
 }
 
-void fresh_made(int fd, bool is_tcp)
+void fresh_made(int fd, bool is_tcp, bool blocks)
 {
+    enum fresh note = is_tcp && watches_fork() ? blocks ? FRESH_BLOCKS : FRESH : FRESH_NOT;
+
     if ((unsigned)fd < FRESH_MAX)
-        __atomic_store_n(&fresh[fd], is_tcp && watches_fork(), __ATOMIC_RELAXED);
+        __atomic_store_n(&fresh_notes[fd], note, __ATOMIC_RELAXED);
+}
+
+void fresh_mode(int fd)
+{
+    uint8_t note = FRESH_BLOCKS;
+
+    if ((unsigned)fd < FRESH_MAX)
+        __atomic_compare_exchange_n(&fresh_notes[fd], &note, FRESH, false, __ATOMIC_RELAXED,
+                                    __ATOMIC_RELAXED);
 }
 
 void fresh_drop_range(unsigned first, unsigned last)
@@ -31,7 +42,9 @@ void fresh_drop_range(unsigned first, unsigned last)
         fresh_drop((int)fd);
 }
 
-bool fresh_take(int fd)
+enum fresh fresh_take(int fd)
 {
-    return (unsigned)fd < FRESH_MAX && __atomic_exchange_n(&fresh[fd], 0, __ATOMIC_RELAXED);
+    if ((unsigned)fd >= FRESH_MAX)
+        return FRESH_NOT;
+    return __atomic_exchange_n(&fresh_notes[fd], FRESH_NOT, __ATOMIC_RELAXED);
 }

@@ -7,7 +7,6 @@
 #include <sys/time.h>
 
 #include "client/addr.h"
-#include "client/fresh.h"
 #include "client/lookup.h"
 #include "client/pending.h"
 #include "client/sockets.h"
@@ -32,16 +31,12 @@ static bool takes_eight(const char *bytes)
     return sys.syscall(SYS_rt_sigprocmask, -1, (long)bytes, 0, 8, 0, 0) < 0 && errno != EFAULT;
 }
 
-bool hook_is_readable(const struct sockaddr *addr, socklen_t len)
+bool hook_is_mapped(const struct sockaddr *addr, socklen_t len)
 {
     const uintptr_t page = 4096, first = (uintptr_t)addr, last = first + len - 1;
     int saved = errno;
     bool ok;
 
-    if (!addr || len < sizeof addr->sa_family || len > sizeof(struct sockaddr_storage))
-        return false;
-    if (hook_is_near(addr, len))
-        return true;
     ok = takes_eight((const char *)(first & ~(uintptr_t)7)) &&
          (first / page == last / page || takes_eight((const char *)(last & ~(uintptr_t)7)));
     errno = saved;
@@ -65,7 +60,7 @@ int hook_connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
     enum carries carries;
     struct vd_endpoint given;
-    bool is_fresh = fresh_take(fd);
+    enum fresh fresh = fresh_take(fd);
 
     if (!hook_is_readable(addr, len))
         return sys.connect(fd, addr, len);
@@ -75,13 +70,13 @@ int hook_connect(int fd, const struct sockaddr *addr, socklen_t len)
         return hook_fail(ECONNREFUSED);
     if (!hook_is_inet(addr, len) || !addr_read(&given, addr, len))
         return sys.connect(fd, addr, len);
-    carries = is_fresh ? CARRIES_STREAM : judge_carries(fd);
+    carries = fresh ? CARRIES_STREAM : judge_carries(fd);
     if (carries == CARRIES_NOTHING_OF_OURS)
         return sys.connect(fd, addr, len);
     if (!hook_ready())
         return hook_fail(ENETUNREACH);
     if (carries == CARRIES_STREAM)
-        return stream_connect(fd, addr, len, &given, is_fresh);
+        return stream_connect(fd, addr, len, &given, fresh);
     return datagram_connect(fd, addr, len, &given, carries);
 }
 

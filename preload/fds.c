@@ -112,8 +112,11 @@ HOOK int dup3(int fd, int copy, int flags)
 /* fcntl64() takes another record for locks than fcntl() where files have two kinds of offsets. */
 static int control(__typeof__(sys.fcntl) real, int fd, int command, void *argument)
 {
-    int r = real(fd, command, argument);
+    int r;
 
+    if (command == F_SETFL)
+        fresh_mode(fd);
+    r = real(fd, command, argument);
     if (r >= 0 && (command == F_DUPFD || command == F_DUPFD_CLOEXEC))
         after_dup(fd, r);
     return r;

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
+#include "client/fresh.h"
 #include "client/judge.h"
 #include "client/session.h"
 #include "client/sys.h"
@@ -26,7 +27,7 @@ int hook_fail(int number);
 
 /* Whether all of it lies in the page of the caller's stack that is in use just now, as most that a
  * program passes does: then it can be read, and nobody has to be asked. */
-static inline bool hook_is_near(const void *data, size_t len)
+__attribute__((always_inline)) static inline bool hook_is_near(const void *data, size_t len)
 {
     const uintptr_t page = 4096, first = (uintptr_t)data,
                     here = (uintptr_t)__builtin_frame_address(0);
@@ -36,17 +37,23 @@ static inline bool hook_is_near(const void *data, size_t len)
 }
 
 /* Whether the kernel would read an address of this length there; else it says itself what is wrong
- * with it. */
-bool hook_is_readable(const struct sockaddr *addr, socklen_t len);
+ * with it. Inline, since what is near is so to the caller; hook_is_mapped asks the kernel. */
+bool hook_is_mapped(const struct sockaddr *addr, socklen_t len);
+__attribute__((always_inline)) static inline bool hook_is_readable(const struct sockaddr *addr,
+                                                                   socklen_t len)
+{
+    return addr && len >= sizeof addr->sa_family && len <= sizeof(struct sockaddr_storage) &&
+           (hook_is_near(addr, len) || hook_is_mapped(addr, len));
+}
 
 /* Whether the address is of a family that the chain cares for. `addr` may be NULL. */
 bool hook_is_inet(const struct sockaddr *addr, socklen_t len);
 
 /* connect() as the program sees it: the parts for streams and for everything else. `given` is what
- * `addr` says; a stream that is fresh was never connected (client/fresh.h). */
+ * `addr` says; client/fresh.h tells what is known of a stream. */
 int hook_connect(int fd, const struct sockaddr *addr, socklen_t len);
 int stream_connect(int fd, const struct sockaddr *addr, socklen_t len,
-                   const struct vd_endpoint *given, bool is_fresh);
+                   const struct vd_endpoint *given, enum fresh fresh);
 int datagram_connect(int fd, const struct sockaddr *addr, socklen_t len,
                      const struct vd_endpoint *given, enum carries carries);
 

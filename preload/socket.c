@@ -22,7 +22,7 @@ HOOK int socket(int domain, int type, int protocol)
         int fd = sys.socket(domain, type, protocol);
 
         datagram_made(fd, domain, type);
-        fresh_made(fd, is_tcp(domain, type, protocol));
+        fresh_made(fd, is_tcp(domain, type, protocol), !(type & SOCK_NONBLOCK));
         return fd;
     }
     if (hook_ready())

@@ -147,6 +147,8 @@ HOOK int ioctl(int fd, unsigned long request, ...)
     va_start(arguments, request);
     argument = va_arg(arguments, void *);
     va_end(arguments);
+    if (request == FIONBIO)
+        fresh_mode(fd);
     if (request == FIONREAD && datagram_is_ours(fd, &d))
         return datagram_count(fd, &d, argument);
     if ((request == FIONREAD || request == TIOCOUTQ) && pending_any())

@@ -299,18 +299,18 @@ static int begin(int fd, const struct sockaddr *addr, socklen_t len, const struc
 }
 
 int stream_connect(int fd, const struct sockaddr *addr, socklen_t len,
-                   const struct vd_endpoint *given, bool is_fresh)
+                   const struct vd_endpoint *given, enum fresh fresh)
 {
-    bool blocking = !(sys.fcntl(fd, F_GETFL, NULL) & O_NONBLOCK);
+    bool blocking = fresh == FRESH_BLOCKS || !(sys.fcntl(fd, F_GETFL, NULL) & O_NONBLOCK);
     struct target t;
     int saved = errno, r;
 
     pthread_testcancel(); /* as in the kernel's own; later it would leave things half done */
     if (listen_any())
         listen_release(fd);
-    if (!is_fresh && answer_again(fd, blocking) < 0)
+    if (!fresh && answer_again(fd, blocking) < 0)
         return -1;
-    if (!is_fresh && is_connected(fd))
+    if (!fresh && is_connected(fd))
         return connect_again(fd, addr, len);
     r = judge_target(&t, given);
     if (r == 0)

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -211,6 +213,56 @@ static void closed_and_received(void)
     becomes(fd, take(pair[1]));
 }
 
+/* --- its mode -------------------------------------------------------------------------------- */
+
+static void begins(int fd)
+{
+    show("connect", connect_target(fd));
+    show("poll", await(fd));
+    is_up(fd);
+}
+
+static void by_f_setfl(void)
+{
+    int fd = tcp_socket(0);
+
+    show("fcntl", fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK));
+    begins(fd);
+}
+
+static void by_fionbio(void)
+{
+    int fd = tcp_socket(0), on = 1;
+
+    show("ioctl", ioctl(fd, FIONBIO, &on));
+    begins(fd);
+}
+
+static void by_syscall(void)
+{
+    int fd = tcp_socket(0);
+
+    show("fcntl", (int)syscall(SYS_fcntl, fd, F_SETFL, O_RDWR | O_NONBLOCK));
+    begins(fd);
+}
+
+static void of_a_copy(void)
+{
+    int fd = tcp_socket(0);
+
+    show("fcntl", fcntl(dup(fd), F_SETFL, O_RDWR | O_NONBLOCK));
+    begins(fd);
+}
+
+static void back_again(void)
+{
+    int fd = tcp_socket(SOCK_NONBLOCK);
+
+    show("fcntl", fcntl(fd, F_SETFL, O_RDWR));
+    show("connect", connect_target(fd));
+    show_state(fd);
+}
+
 /* --- it is what it was ----------------------------------------------------------------------- */
 
 static void twice(void)
@@ -267,6 +319,11 @@ const struct conform_case fresh_cases[] = {
     {"new, then close_range and dup", after_close_range, IPV4, SUCCEEDS},
     {"new, then closefrom and dup", after_closefrom, IPV4, SUCCEEDS},
     {"new, then close and a socket received", closed_and_received, IPV4, SUCCEEDS},
+    {"new, O_NONBLOCK by fcntl", by_f_setfl, BOTH, ENDS},
+    {"new, O_NONBLOCK by ioctl", by_fionbio, IPV4, ENDS},
+    {"new, O_NONBLOCK by syscall", by_syscall, IPV4, ENDS},
+    {"new, O_NONBLOCK by a copy", of_a_copy, IPV4, ENDS},
+    {"new, O_NONBLOCK no more", back_again, IPV4, ENDS},
     {"new, connected twice", twice, BOTH, ENDS},
     {"new, then listens", listens, IPV4, SUCCEEDS},
     {"new, then a pipe", of_a_pipe, IPV4, SUCCEEDS},
