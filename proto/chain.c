@@ -245,6 +245,8 @@ static bool may_say(const struct vd_chain *c, struct message m)
         return false;
     if (order(m, heard) == 0)
         return true;
+    if (!c->path.flights)
+        return false;
     for (unsigned position = heard.at; position < m.at; position++)
         if (!flies(c, position))
             return false;
