@@ -8,7 +8,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from lib import hostile, tap, tls, world
+from lib import daemon, hostile, tap, tls, world
 from lib.daemon import HOME
 from lib.tls import Authority
 from lib.visit import SOCKS5
@@ -50,15 +50,15 @@ def certificates(w, ca, cert, target):
         thread = threading.Thread(target=transfer, daemon=True)
         thread.start()
         put(second)
-        tls.rewrite(d, d.text)
+        daemon.reload(d, d.text)
         after, new = serial(d)
         tap.holds(before != after, f"another one: {before}, {after}")
         put((second[0], other[1]))
-        said = tls.rewrite(d, d.text, good=False)
+        said = daemon.reload(d, d.text, good=False)
         tap.holds("does not belong to the certificate" in said and key in said, said)
         tap.same(serial(d)[0], after, "the old one is kept")
         os.unlink(key)
-        said = tls.rewrite(d, d.text, good=False)
+        said = daemon.reload(d, d.text, good=False)
         tap.holds(f"key `{key}`: No such file or directory" in said, said)
         tap.same(serial(d)[0], after, "the old one is kept again")
         stop.set()

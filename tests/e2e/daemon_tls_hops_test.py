@@ -430,9 +430,9 @@ def among_others(w, ca, cert, target):
         """A reload leaves connections through TLS alone; a file that is wrong changes nothing."""
         d = through(w, https)
         old = d.visit(SOCKS5, target)
-        tls.rewrite(d, upstream(https))
+        daemon.reload(d, upstream(https))
         tls.echoes(old, os.urandom(500_000))
-        said = tls.rewrite(d, upstream(https + "x"), good=False)
+        said = daemon.reload(d, upstream(https + "x"), good=False)
         tap.holds("No such file" in said and "ca.pemx" in said, said)
         tls.echoes(old)
         tap.holds(d.visit(SOCKS5, target).ok, "new ones")

@@ -11,7 +11,6 @@ import subprocess
 from . import tap
 from .daemon import HOME, Daemon
 from .visit import Visit
-from .world import wait_until
 
 HERE = "127.0.0.1"
 CUT = "cut"  # the end of a connection without close_notify, or by a reset
@@ -173,14 +172,3 @@ def hello(ca, name=HERE):
     except ssl.SSLWantReadError:
         pass
     return outside.read()
-
-
-def rewrite(d, text, good=True):
-    """A reload with this file; what is said."""
-    with open(d.conf, "w", encoding="ascii") as file:
-        file.write(text)
-    before = len(d.log())
-    d.signal(1)
-    word = "viaductd: reloaded\n" if good else "everything stays as it was"
-    wait_until(lambda: word in d.log()[before:], word)
-    return d.log()[before:]
