@@ -5,9 +5,10 @@
  * while nobody has changed that.
  *
  * A note is lost sooner than kept: whoever has none asks. One can be wrong where the program closed
- * the descriptor and made it anew by system calls of its own, which the library never sees. It
- * leads to the first hop, or, if such calls have begun to connect it, to where they did; and if
- * they have set O_NONBLOCK, connect() waits.
+ * the descriptor and made it anew by system calls of its own, which the library never sees, or
+ * where a program that it has spawned inherits the socket and uses it. It leads to the first hop,
+ * or, if somebody has begun to connect it, to where they did; and if they have set O_NONBLOCK,
+ * connect() waits.
  */
 #ifndef VD_CLIENT_FRESH_H
 #define VD_CLIENT_FRESH_H

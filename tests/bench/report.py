@@ -141,7 +141,8 @@ def daemon(r):
                'for each\nsegment. GB/s, one round:\n\n' + r.table('throughput, paced', cells, spread(2)))
         yield '\nProcessor seconds for a GB:\n\n' + r.table('cpu, paced', cells, spread(3)) + '\n'
     if r.has('tunnels'):
-        yield '## Tunnels\n\n64 bytes and their echo, 64 at a time; one worker if nothing is said. nginx has one target\nand no handshake, and so has viaductd with `forward://`; SOCKS5 takes two round trips more.\n\n'
+        yield ('## Tunnels\n\n64 bytes and their echo, 64 at a time; one worker if nothing is said. nginx has one target\nand no '
+               'handshake, and so has viaductd with `forward://`; SOCKS5 takes two round trips more.\n\n')
         yield loads(r, 'tunnels') + '\n'
     if r.has('beside microsocks'):
         yield 'With as many workers as processors, viaductd to microsocks, in the same rounds:\n\n'

@@ -477,10 +477,12 @@ def load(p):
         """So many tunnels, open and echoed through, that carry nothing."""
         holder = w.popen(HOME, [program, "--proxy", f"{HERE}:{d.port}", "--target", target, "--parallel", str(count),
                                 "--hold", "60000"], stdout=subprocess.PIPE)
-        tap.same(holder.stdout.readline(), b"held\n")
-        yield
         with holder:
-            holder.kill()
+            try:
+                tap.same(holder.stdout.readline(), b"held\n")
+                yield
+            finally:
+                holder.kill()
 
     def many():
         # Memory is compared while as many tunnels are open: how much of theirs the allocator gives back
