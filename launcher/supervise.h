@@ -59,8 +59,11 @@ struct supervise_call {
     uint64_t args[6];
 };
 
-/* The supervisor's life: until nobody is left whose calls `listener` tells of. */
-void supervise_run(int listener) __attribute__((noreturn));
+/* Makes ready for the calls that `listener` tells of, and counts itself as an observer of the
+ * session: before the program goes on, which may have ended a moment later. 0 or an errno. */
+int supervise_open(int listener);
+/* The supervisor's life: until nobody is left who could call. */
+void supervise_run(void) __attribute__((noreturn));
 
 /* Gives the answer: a value, or -errno. false: nobody waits for it any more. */
 bool supervise_answer(struct supervise_call *c, int64_t result);

@@ -190,7 +190,7 @@ static void take_call(void)
 
 /* --- the loop -------------------------------------------------------------------------------- */
 
-static void make_room(void)
+static int make_room(void)
 {
     struct seccomp_notif_sizes sizes = {sizeof *loop.notice, sizeof *loop.response, 0};
 
@@ -201,24 +201,26 @@ static void make_room(void)
                                                                           : sizeof *loop.response;
     loop.notice = calloc(1, loop.notice_size);
     loop.response = calloc(1, loop.response_size);
-    if (!loop.notice || !loop.response)
-        _exit(1);
+    return loop.notice && loop.response ? 0 : ENOMEM;
 }
 
-static void open_loop(int listener)
+int supervise_open(int listener)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    int error = make_room();
 
-    make_room();
+    if (error)
+        return error;
     loop.listener = listener;
     loop.epfd = epoll_create1(EPOLL_CLOEXEC);
     if (loop.epfd < 0 || epoll_ctl(loop.epfd, EPOLL_CTL_ADD, listener, &event) < 0)
-        _exit(1); /* whoever calls is told ENOSYS */
+        return errno;
     /* Caller and supervisor take turns (Linux 6.6). */
     ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
     say_for_others(ask_voice);
     if (audit_is_on())
         audit_count(AUDIT_OBSERVED);
+    return 0;
 }
 
 static void end(void) __attribute__((noreturn));
@@ -240,11 +242,10 @@ static void handle(const struct epoll_event *event)
         end();
 }
 
-void supervise_run(int listener)
+void supervise_run(void)
 {
     struct epoll_event event;
 
-    open_loop(listener);
     for (;;) {
         int n = epoll_wait(loop.epfd, &event, 1, ms_to_next_timer());
 

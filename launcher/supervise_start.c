@@ -8,7 +8,7 @@
  *        | <------------ 0 or an errno -
  *        | installs the filter
  *        | ---- the listener's number ->
- *        |                              takes the listener
+ *        |                              takes the listener, is ready for calls
  *        | <------------ 0 or an errno -
  *        | closes the listener and goes on
  *
@@ -128,10 +128,14 @@ static void supervise(pid_t pid, int line, char **argv)
     close(fd);
     tell(&f);
     fd = look_into(command, pid, &f);
+    if (!f.error) {
+        f.stage = 'o';
+        f.error = supervise_open(fd);
+    }
     tell(&f);
     close(LINE);
     close(command);
-    supervise_run(fd);
+    supervise_run();
 }
 
 /* --- the command's side ---------------------------------------------------------------------- */
@@ -180,6 +184,9 @@ static void die_of_finding(const struct finding *f)
                        : f->stage == 'f' ? "pidfd_getfd"
                                          : "process_vm_readv";
 
+    if (f->stage == 'o')
+        say_die(EXIT_OWN, "this program needs a supervisor, which could not start: %s",
+                strerror(f->error));
     say_die(EXIT_OWN,
             "this program needs a supervisor, which this system does not let look into it (%s: "
             "%s); in a container, allow it: --cap-add SYS_PTRACE, or a seccomp profile with "
