@@ -12,20 +12,17 @@
 #include <time.h>
 
 #include "client/addr.h"
-#include "client/audit.h"
+#include "client/drive_say.h"
 #include "client/learned.h"
 #include "client/modes.h"
-#include "client/say.h"
 #include "client/session.h"
 #include "client/sys.h"
 #include "proto/err.h"
-#include "proto/hint.h"
 
 enum {
     PEEK = 4096,
     ADDRESS_LIMIT_MS = 5000, /* for one of several addresses */
-    HOP_LIMIT_MS = 5000,     /* for a hop that others can stand in for */
-    AGAIN = 3                /* beside DRIVE_*: the flight went wrong */
+    HOP_LIMIT_MS = 5000      /* for a hop that others can stand in for */
 };
 
 int64_t drive_now_ns(void)
@@ -116,7 +113,7 @@ static int lost(struct drive *d, enum vd_loss loss)
 {
     int r = vd_chain_lost(&d->chain, loss);
 
-    return r == VD_AGAIN ? AGAIN : r;
+    return r == VD_AGAIN ? DRIVE_FLIGHT_FAILED : r;
 }
 
 static void sent(struct drive *d, int fd, size_t n)
@@ -169,75 +166,41 @@ static void stage_goes_on(struct drive *d)
         stage_begins(d);
 }
 
-/* An association has no target. */
-static const struct vd_endpoint *target_told(const struct drive *d)
-{
-    return d->chain.command == VD_ASSOCIATE ? NULL : &d->chain.target;
-}
-
-static struct vd_out begin_line(const struct drive *d, char text[SAY_MAX])
-{
-    struct vd_out out = vd_out_over(text, SAY_MAX);
-
-    if (d->chain.command == VD_ASSOCIATE)
-        vd_out_text(&out, "UDP: ");
-    return out;
-}
-
-static void report_hop(const struct drive *d, unsigned position)
-{
-    char text[VD_URL_TEXT + 64];
-    struct vd_out out = vd_out_over(text, sizeof text);
-
-    if (!say_wants(PLAN_HOPS))
-        return;
-    vd_path_name(&out, &d->chain.path, position);
-    vd_out_text(&out, " is up after ");
-    vd_out_uint(&out, (uint64_t)(drive_now_ns() - d->start_ns) / 1000000);
-    vd_out_text(&out, " ms");
-    say(PLAN_HOPS, target_told(d), vd_out_string(&out));
-}
-
-static void report_again(const struct drive *d)
-{
-    char text[VD_URL_TEXT + 64];
-    struct vd_out out = vd_out_over(text, sizeof text);
-
-    if (!say_wants(PLAN_HOPS))
-        return;
-    vd_path_name(&out, &d->chain.path, d->chain.at);
-    vd_out_text(&out, " takes one message at a time: once more so");
-    say(PLAN_HOPS, &d->chain.target, vd_out_string(&out));
-}
-
 static int feed(struct drive *d, const uint8_t *data, size_t len, size_t *used)
 {
     unsigned at = d->chain.at;
     int r = vd_chain_feed(&d->chain, data, len, used);
 
     if (r == VD_DONE || d->chain.at != at) {
-        report_hop(d, at);
+        drive_say_hop(d, at);
         stage_begins(d);
     }
     return r;
 }
 
-/* One receive and what it means: VD_MORE, VD_DONE, or a reason. *more says whether another receive
- * is worth trying before waiting. */
+/* Most replies are longer than the shortest, so as many bytes as they have are asked for at once.
+ * Who has taken bytes of the target that way asks for the certain ones from then on. */
+static size_t want(const struct drive *d)
+{
+    return d->careful ? vd_chain_want(&d->chain) : vd_chain_usual(&d->chain);
+}
+
+/* One receive and what it means: VD_MORE, VD_DONE, enum drive_again, or a reason. *more says
+ * whether another receive is worth trying before waiting. */
 static int take(struct drive *d, int fd, bool *more)
 {
     uint8_t buf[PEEK];
     bool peeks = vd_chain_peeks(&d->chain);
-    size_t want = peeks ? sizeof buf : vd_chain_want(&d->chain), used;
+    size_t size = peeks ? sizeof buf : want(d), used;
     int flags = (peeks ? MSG_PEEK : 0) | (d->waits ? 0 : MSG_DONTWAIT), r;
-    ssize_t n = sys.recv(fd, buf, want, flags);
+    ssize_t n = sys.recv(fd, buf, size, flags);
 
     d->interrupted = n < 0 && errno == EINTR;
     *more = d->interrupted && !d->waits; /* who does not wait has no reason to stop */
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return VD_MORE;
     if (n <= 0)
-        return vd_chain_lost(&d->chain, n == 0 ? VD_LOSS_EOF : VD_LOSS_RESET);
+        return lost(d, n == 0 ? VD_LOSS_EOF : VD_LOSS_RESET);
     d->received = 1;
     r = feed(d, buf, (size_t)n, &used);
     d->bytes += (uint32_t)used;
@@ -245,8 +208,10 @@ static int take(struct drive *d, int fd, bool *more)
         trace_heard(&d->trace, &d->chain, fd, buf, used);
     if (peeks && used > 0 && sys.recv(fd, buf, used, MSG_DONTWAIT) != (ssize_t)used)
         return -VD_ERR_PROTOCOL; /* somebody else reads this socket */
-    *more = r == VD_MORE && (size_t)n == want;
-    return r;
+    if (r == VD_DONE && !peeks && used < (size_t)n)
+        return DRIVE_TOO_FAR;
+    *more = r == VD_MORE && (size_t)n == size;
+    return r == VD_AGAIN ? DRIVE_FLIGHT_FAILED : r;
 }
 
 static int converse(struct drive *d, int fd)
@@ -259,7 +224,7 @@ static int converse(struct drive *d, int fd)
         if (r == VD_DONE)
             learned_up(&d->chain.path, d->chain.flown);
         if (r != VD_MORE)
-            return r == VD_DONE ? DRIVE_DONE : r == VD_AGAIN ? AGAIN : r;
+            return r == VD_DONE ? DRIVE_DONE : r;
         if (vd_chain_speaks(&d->chain))
             return send_pending(d, fd); /* an answer to this cannot be here yet */
     }
@@ -393,59 +358,6 @@ static int step(struct drive *d, int fd)
     return r;
 }
 
-/* Nobody listens where a viaductd of our own was, which stands for the first hops. */
-static bool is_ours_gone(const struct drive *d)
-{
-    return first_hop(d)->stands_for && d->number == ECONNREFUSED;
-}
-
-static void write_reason(struct vd_out *out, const struct drive *d, int result)
-{
-    vd_chain_explain(out, &d->chain, result);
-    if (result == -VD_ERR_UNREACHABLE && d->number) {
-        const char *words = strerrordesc_np(d->number);
-
-        vd_out_text(out, ": ");
-        if (is_ours_gone(d))
-            words = "the viaductd that was started for it is gone; run the command again";
-        vd_out_text(out, words ? words : "unknown error");
-    }
-}
-
-static void explain(const struct drive *d, int result, enum plan_verbosity level, const char *more)
-{
-    char text[SAY_MAX];
-    struct vd_out out = begin_line(d, text);
-
-    if (!say_wants(level))
-        return;
-    write_reason(&out, d, result);
-    vd_out_text(&out, more);
-    say(level, target_told(d), vd_out_string(&out));
-}
-
-static void report_elsewhere(const struct drive *d, int result)
-{
-    explain(d, result, PLAN_CONNECTIONS, "; another way is tried");
-}
-
-static void trace_result(struct drive *d, int fd, int result)
-{
-    char text[SAY_MAX];
-    struct vd_out out = vd_out_over(text, sizeof text);
-
-    if (result == AGAIN) {
-        vd_out_text(&out, "no answer to a flight: once more, message by message");
-    } else if (result < 0) {
-        write_reason(&out, d, result);
-    } else {
-        vd_out_text(&out, "complete after ");
-        vd_out_uint(&out, (uint64_t)(drive_now_ns() - d->start_ns) / 1000000);
-        vd_out_text(&out, " ms");
-    }
-    trace_end(&d->trace, &d->chain, fd, result != DRIVE_DONE, vd_out_string(&out));
-}
-
 /* From the start on the same socket. */
 static int dial_anew(struct drive *d, int fd)
 {
@@ -455,13 +367,21 @@ static int dial_anew(struct drive *d, int fd)
     return dial(d, fd);
 }
 
-/* Message by message. */
-static int go_again(struct drive *d, int fd)
+/* More carefully. */
+static int go_again(struct drive *d, int fd, enum drive_again again)
 {
-    learned_unfit(&d->chain.path, d->chain.at);
-    report_again(d);
+    if (again == DRIVE_FLIGHT_FAILED)
+        learned_unfit(&d->chain.path, d->chain.at);
+    else
+        d->careful = 1;
+    drive_say_again(d, again);
     vd_chain_again(&d->chain);
     return dial_anew(d, fd);
+}
+
+static bool must_go_again(int result)
+{
+    return result == DRIVE_FLIGHT_FAILED || result == DRIVE_TOO_FAR;
 }
 
 static bool may_go_elsewhere(const struct drive *d, int result)
@@ -486,18 +406,18 @@ static int go_elsewhere(struct drive *d, int fd)
 /* What a step came to, and what is done about it. */
 static int conclude(struct drive *d, int fd, int r)
 {
-    while (r == AGAIN || may_go_elsewhere(d, r)) {
+    while (must_go_again(r) || may_go_elsewhere(d, r)) {
         if (trace_is_on())
-            trace_result(d, fd, r);
-        if (r == AGAIN) {
-            r = go_again(d, fd);
+            drive_say_result(d, fd, r);
+        if (must_go_again(r)) {
+            r = go_again(d, fd, (enum drive_again)r);
             continue;
         }
-        report_elsewhere(d, r);
+        drive_say_elsewhere(d, r);
         r = go_elsewhere(d, fd);
     }
     if (trace_is_on() && r <= 0)
-        trace_result(d, fd, r);
+        drive_say_result(d, fd, r);
     return r;
 }
 
@@ -528,9 +448,9 @@ int drive_expire(struct drive *d, int fd)
         r = lost(d, VD_LOSS_SILENT);
         if (!over)
             return conclude(d, fd, r);
-        r = r == AGAIN ? -VD_ERR_SILENT : r;
+        r = r == DRIVE_FLIGHT_FAILED ? -VD_ERR_SILENT : r;
         if (trace_is_on())
-            trace_result(d, fd, r);
+            drive_say_result(d, fd, r);
         return r;
     }
     drive_undo(fd);
@@ -557,37 +477,4 @@ int drive_fail(const struct drive *d, int fd, int result)
     if (number != EISCONN && number != EALREADY)
         drive_dissolve(fd);
     return number;
-}
-
-static void audit(const struct drive *d, int result)
-{
-    int64_t ms = (drive_now_ns() - d->start_ns) / 1000000;
-
-    if (d->chain.command == VD_CONNECT)
-        audit_handshake(&d->chain.target, &d->route, result < 0 ? drive_errno(d, result) : 0,
-                        (uint32_t)ms, d->bytes);
-}
-
-void drive_report(const struct drive *d, int result)
-{
-    char text[SAY_MAX];
-    struct vd_out out = begin_line(d, text);
-
-    if (audit_is_on())
-        audit(d, result);
-    if (result < 0) {
-        explain(d, result, PLAN_FAILURES, vd_hint(&d->chain, result));
-        return;
-    }
-    if (!say_wants(PLAN_CONNECTIONS))
-        return;
-    vd_out_text(&out, "connected through ");
-    for (unsigned i = 0; i < d->chain.path.count; i++) {
-        vd_out_text(&out, i ? ", " : "");
-        vd_url_print(&out, vd_path_hop(&d->chain.path, i));
-    }
-    vd_out_text(&out, " in ");
-    vd_out_uint(&out, (uint64_t)(drive_now_ns() - d->start_ns) / 1000000);
-    vd_out_text(&out, " ms");
-    say(PLAN_CONNECTIONS, target_told(d), vd_out_string(&out));
 }

@@ -10,7 +10,10 @@
  *         r = came in time ? drive_step(&d, fd) : drive_expire(&d, fd);
  *
  * r == DRIVE_DONE: the socket is the target's. r < 0: -VD_ERR_*; then drive_fail, or drive_undo and
- * drive_errno, tell the rest. Exactly the handshake's bytes are read.
+ * drive_errno, tell the rest.
+ *
+ * What the target says is left on the socket for the program: a handshake that has received bytes
+ * behind its end, by asking for as many as a reply mostly has, begins again, more carefully.
  */
 #ifndef VD_CLIENT_DRIVE_H
 #define VD_CLIENT_DRIVE_H
@@ -40,6 +43,7 @@ struct drive {
     uint8_t dialling;
     uint8_t received;    /* the last step took bytes, and more of them may be there */
     uint8_t interrupted; /* a signal came while a blocking socket dialled, or received */
+    uint8_t careful;     /* no byte is asked for that may be the target's */
     uint8_t waits;       /* the socket blocks: receive for as long as its SO_RCVTIMEO says */
     struct trace trace;  /* last: drive_begin clears what is before */
 };

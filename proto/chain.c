@@ -368,6 +368,11 @@ size_t vd_chain_want(const struct vd_chain *c)
     return vd_shake_want(&c->shake);
 }
 
+size_t vd_chain_usual(const struct vd_chain *c)
+{
+    return vd_shake_usual(&c->shake);
+}
+
 bool vd_chain_peeks(const struct vd_chain *c)
 {
     return vd_shake_peeks(&c->shake);

@@ -75,11 +75,13 @@ size_t vd_chain_pending(const struct vd_chain *c, uint8_t *buf, size_t cap);
 bool vd_chain_speaks(const struct vd_chain *c);
 void vd_chain_sent(struct vd_chain *c, size_t n);
 size_t vd_chain_want(const struct vd_chain *c);
+size_t vd_chain_usual(const struct vd_chain *c);
 bool vd_chain_peeks(const struct vd_chain *c);
 int vd_chain_feed(struct vd_chain *c, const uint8_t *data, size_t len, size_t *used);
 int vd_chain_lost(struct vd_chain *c, enum vd_loss loss);
 void vd_chain_next(struct vd_chain *c);
-/* After VD_AGAIN, on a new connection to the first hop: from the start, message by message. */
+/* After VD_AGAIN, or when bytes were received that are the tunnel's, on a new connection to the
+ * first hop: from the start, message by message. */
 void vd_chain_again(struct vd_chain *c);
 /* Whether the stream has come to a hop of the scheme https: nothing is said to it, in a flight
  * neither, before the driver has put TLS on the stream and says so. What TLS comes to if it fails

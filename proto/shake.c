@@ -9,6 +9,8 @@
 _Static_assert(sizeof(struct vd_shake) <= 1024, "a handshake is small enough to keep thousands");
 
 /* NULL: nobody speaks it. */
+enum { SOCKS5_USUAL_REPLY = 4 + 4 + 2 };
+
 static const struct vd_shake_codec *find_codec(const struct vd_hop *hop)
 {
     switch ((enum vd_scheme)hop->scheme) {
@@ -97,6 +99,13 @@ void vd_shake_sent(struct vd_shake *s, size_t n)
 size_t vd_shake_want(const struct vd_shake *s)
 {
     return s->stage == VD_STAGE_DONE ? 0 : codec_of(s)->want(s);
+}
+
+size_t vd_shake_usual(const struct vd_shake *s)
+{
+    bool awaits_reply = s->stage == VD_STAGE_REPLY && s->have == 0 && s->command == VD_CONNECT;
+
+    return awaits_reply && codec_of(s) == &vd_socks5_codec ? SOCKS5_USUAL_REPLY : vd_shake_want(s);
 }
 
 bool vd_shake_peeks(const struct vd_shake *s)

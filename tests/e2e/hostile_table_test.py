@@ -97,7 +97,7 @@ VALUES = {
                               lambda n: 0 if n in BOUND_OF else NONE),
     "every word on a login": (judges_login, lambda n: 0 if n == 0 else DENIED),
 }
-BOUND_OF = {1: b"\1" + bytes(6), 3: b"\3\1x\0\0", 4: b"\4" + bytes(18)}
+BOUND_OF = {1: b"\1" + bytes(6), 3: b"\3\3xyz\0\0", 4: b"\4" + bytes(18)}
 
 
 def http_errno(status):
@@ -132,7 +132,7 @@ def cases(w):
         rows_of(scheme, script, want, first, last, how)
 
     def rows_of(scheme, script, want, first, last, how, login=""):
-        """script(number, peer): what the hop does; number is the row's."""
+        """script(number, peer): what the hop does; number is the row's. How often it was dialled."""
         hop = hostile.Scripted("proxy", NEAR, w.port(), lambda peer: script(first + hop.peers.index(peer), peer))
         with hop:
             w.forget()
@@ -148,6 +148,7 @@ def cases(w):
             wrong = [f"{port}: {name(rows[port])}, want {name(want(port))}" for port in rows if rows[port] != want(port)]
             tap.same(wrong, [], "wrong rows")
             w.quiet((NEAR, hop.port))
+            return len(hop.peers)
 
     def name(row):
         return errno.errorcode.get(row[0], str(row[0])), row[1]
@@ -176,6 +177,21 @@ def cases(w):
         yield f"socks5h, addresses of all forms in the answer, {how}", lambda h=how: table(
             "socks5h", lambda port: (socks5_reply(0, bounds[port - 1]) + EARLY, "close"),
             lambda port: early(0), 1, len(bounds) + 1, h)
+
+    def short_replies(pause, times, how):
+        """With a name of 0 to 4 letters as the bound address: 7 to 11 bytes, where most replies have 10. A
+        program is never told less than the target said; the hop may be dialled a second time for that."""
+        def script(_number, peer):
+            length = target_of("socks5h", peer) - 1
+            peer.say(socks5_reply(0, bytes([3, length]) + b"x" * length + b"\0\x50") + (b"" if pause else EARLY))
+            if pause:
+                peer.pause(pause)
+                peer.say(EARLY)
+        tap.same(rows_of("socks5h", script, lambda _: (0, EARLY), 1, 6, how), times, "times that it was dialled")
+
+    for how in WAYS:
+        yield f"socks5h, replies shorter than most, bytes of the target glued to them, {how}", lambda h=how: short_replies(0, 8, h)
+        yield f"socks5h, replies shorter than most, bytes of the target later, {how}", lambda h=how: short_replies(0.05, 5, h)
 
     def heads(number, peer):
         """Up to 60 kB in one head, and informational ones before it."""
@@ -229,6 +245,21 @@ def cases(w):
             tap.same([got.code, got.out], [want, b""], f"curl: {got}")
             w.quiet((NEAR, hop.port))
 
+    def short_reply_told(pipeline):
+        """What a person is told of a hop whose reply is short, in a flight as well."""
+        def script(peer):
+            hostile.accept_as("socks5", peer, glued=b"HTTP/1.0 200 OK\r\n\r\nglued", bound=BOUNDS["an empty name"])
+        with hostile.Scripted("proxy", NEAR, w.port(), script) as hop:
+            w.forget()
+            url = f"{hop.url('socks5h')}?probe=no&pipeline={pipeline}"
+            got = w.via(["-vv", *chain(url)], ["curl", "-sS", "-m", "5", f"http://{NAME}/"])
+            tap.same([got.code, got.out], [0, b"glued"], f"curl: {got}")
+            tap.same(got.err.count(b"gave a shorter reply than most"), 1, f"the line: {got}")
+            tap.same(len(hop.peers), 2, "times that it was dialled")
+            w.quiet((NEAR, hop.port))
+
+    for pipeline in ("off", "lead"):
+        yield f"curl, a short reply with the page glued to it, pipeline={pipeline}", lambda p=pipeline: short_reply_told(p)
     for scheme, data, want in (
             ("socks5h", socks5_reply(5), 7), ("socks5h", socks5_reply(2), 7), ("socks5h", b"\5", 7), ("socks5h", b"\5\0\0", 28),
             ("socks4a", socks4_reply(91), 7), ("socks4a", b"", 7), ("http", head(403), 7), ("http", head(502), 7),

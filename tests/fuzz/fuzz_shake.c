@@ -143,6 +143,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     play(&whole, data, size, PLAY_WHOLE, PLAY_GREEDY);
     play(&split, data, size, PLAY_WHOLE, PLAY_EXACT);
     compare(&whole, &split);
+    play(&split, data, size, PLAY_WHOLE, PLAY_USUAL);
+    compare(&whole, &split);
     play(&split, data, size, 1 + data[SHAKE_CHUNK], PLAY_PEEKS);
     compare(&whole, &split);
     play(&split, data, size, 1 + data[SHAKE_CHUNK] % 7, PLAY_GREEDY);

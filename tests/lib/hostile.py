@@ -101,7 +101,10 @@ class Peer:
         return self.read_until(b"\r\n\r\n").decode("latin-1").split("\r\n")[:-2]
 
 
-def socks5_reply(code, bound=b"\x01\0\0\0\0\0\0"):
+ANY = b"\x01\0\0\0\0\0\0"  # 0.0.0.0:0
+
+
+def socks5_reply(code, bound=ANY):
     return b"\x05" + bytes([code]) + b"\0" + bound
 
 
@@ -109,12 +112,12 @@ def socks4_reply(code, version=0):
     return bytes([version, code]) + bytes(6)
 
 
-def accept_as(scheme, peer, code=0, glued=b""):
+def accept_as(scheme, peer, code=0, glued=b"", bound=ANY):
     """Plays the whole of a hop of `scheme`: success, with `glued` in the same segment."""
     if scheme.startswith("socks5"):
         peer.socks5_greeting()
         peer.socks5_request()
-        peer.say(socks5_reply(code) + glued)
+        peer.say(socks5_reply(code, bound) + glued)
     elif scheme.startswith("socks4"):
         peer.socks4_request()
         peer.say(socks4_reply(90 + code) + glued)

@@ -61,12 +61,14 @@ static void client_says(struct play_end *end, struct vd_chain *chain, size_t chu
 static size_t client_room(struct play_end *end, const struct vd_chain *chain,
                           const struct play_client *how)
 {
-    size_t want = vd_chain_want(chain);
+    size_t want = vd_chain_want(chain), usual = vd_chain_usual(chain);
 
     promise(end, want >= 1 && want <= VD_SHAKE_READ_MAX, "want: 1 to VD_SHAKE_READ_MAX");
+    promise(end, usual >= want && usual <= VD_SHAKE_READ_MAX,
+            "usual: from want to VD_SHAKE_READ_MAX");
     if (how->manner == PLAY_GREEDY || (how->manner == PLAY_PEEKS && vd_chain_peeks(chain)))
         return how->chunk;
-    return least(how->chunk, want);
+    return least(how->chunk, how->manner == PLAY_USUAL ? usual : want);
 }
 
 static bool refused(const struct play_end *end)
@@ -85,6 +87,8 @@ static void client_hears(struct play_end *end, struct vd_chain *chain, const uin
             "feed: VD_MORE, VD_DONE, a reason, or VD_AGAIN in a flight");
     promise(end, used > 0 || refused(end), "feed: takes something or refuses");
     promise(end, manner != PLAY_EXACT || used == n || refused(end), "want: never past the end");
+    promise(end, manner != PLAY_USUAL || used == n || end->result == VD_DONE || refused(end),
+            "usual: past the end of the handshake, if at all");
     end->used += least(used, n);
     move_chain(chain);
 }
@@ -96,6 +100,7 @@ static void client_done(struct play_end *end, struct vd_chain *chain)
 
     promise(end, vd_chain_pending(chain, &byte, 1) == 0, "done: nothing pending");
     promise(end, vd_chain_want(chain) == 0, "done: wants nothing");
+    promise(end, vd_chain_usual(chain) == 0, "done: nothing is usual");
     promise(end, !vd_chain_peeks(chain), "done: looks at nothing");
     promise(end, vd_chain_feed(chain, (const uint8_t *)"x", 1, &used) == VD_DONE && used == 0,
             "done: takes nothing");

@@ -401,6 +401,35 @@ static void talks_ahead(void)
     tap_end("no bytes");
 }
 
+/* --- how much is received at a time --- */
+
+static void check_usual(const char *what, const char *url, enum vd_command command,
+                        const char *heard, size_t len, size_t wanted)
+{
+    struct talk t = {.url = url, .target = NAME, .command = command};
+    struct vd_chain chain;
+    struct vd_hop hop;
+    struct play_client how = {.chunk = PLAY_WHOLE, .manner = PLAY_EXACT, .loss = PLAY_GOES_ON};
+    static struct play_end end;
+
+    start(&chain, &hop, &t);
+    play_client(&end, &chain, (const uint8_t *)heard, len, &how);
+    tap_ok(!end.broken && vd_chain_usual(&chain) == wanted, "usual: %s: %zu", what,
+           vd_chain_usual(&chain));
+}
+
+static void usual(void)
+{
+    check_usual("a choice", "socks5h://h", VD_CONNECT, "", 0, 2);
+    check_usual("a word on a login", "socks5h://a:b@h", VD_CONNECT, "\5\2", 2, 2);
+    check_usual("a reply", "socks5h://h", VD_CONNECT, "\5\0", 2, 10);
+    check_usual("a reply behind a login", "socks5h://a:b@h", VD_CONNECT, "\5\2\1\0", 4, 10);
+    check_usual("the rest of a reply's head", "socks5h://h", VD_CONNECT, "\5\0\5", 3, 6);
+    check_usual("the rest of a reply", "socks5h://h", VD_CONNECT, "\5\0\5\0\0\1\0", 7, 5);
+    check_usual("a reply that another may follow at once", "socks5h://h", VD_BIND, "\5\0", 2, 7);
+    check_usual("SOCKS4", "socks4a://h", VD_CONNECT, "", 0, 8);
+}
+
 int main(void)
 {
     for (size_t i = 0; i < talk_count; i++)
@@ -414,5 +443,6 @@ int main(void)
     bind_lost();
     associate_unknown();
     talks_ahead();
+    usual();
     return tap_done();
 }
