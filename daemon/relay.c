@@ -273,6 +273,33 @@ static enum step carry_buffer(struct relay *r, enum relay_side side)
     return step;
 }
 
+/* While a full pipe waits for the other side, each segment that comes would wake the worker for
+ * nothing: two of five times that it wakes, under one stream. Ends and errors are told all the
+ * same. The kernel calls any segment urgent until it has looked. */
+static void hush(struct relay *r, struct relay_flow *f, struct relay_leg *from)
+{
+    uint32_t data = EPOLLIN | EPOLLPRI;
+    f->hushed = loop_change(r->pool->loop, &from->io, loop_everything & ~data) == 0;
+}
+
+/* What came meanwhile is told at once. */
+static enum step unhush(struct relay *r, struct relay_flow *f, struct relay_leg *from)
+{
+    f->hushed = false;
+    return loop_change(r->pool->loop, &from->io, loop_everything) == 0 ? STEP_ON : STEP_NO_MEMORY;
+}
+
+static enum step empty_pipe(struct relay *r, struct relay_flow *f, struct relay_leg *from,
+                            struct relay_leg *to)
+{
+    enum step step = send_piped(f, to);
+    if (step == STEP_STOP && !f->hushed)
+        hush(r, f, from);
+    else if (step == STEP_ON && f->hushed)
+        return unhush(r, f, from);
+    return step;
+}
+
 static enum step carry_pipe(struct relay *r, enum relay_side side)
 {
     struct relay_flow *f = &r->flow[side];
@@ -289,7 +316,7 @@ static enum step carry_pipe(struct relay *r, enum relay_side side)
     count(r->pool, f, (size_t)n);
     relay_used(r, side, (size_t)n);
     f->piped = (uint32_t)n;
-    return send_piped(f, &r->leg[!side]);
+    return empty_pipe(r, f, from, &r->leg[!side]);
 }
 
 /* --- a flow --- */
@@ -310,7 +337,7 @@ static enum step step_flow(struct relay *r, enum relay_side side)
     if (f->held)
         step = send_held(f, to);
     else if (f->piped)
-        step = send_piped(f, to);
+        step = empty_pipe(r, f, from, to);
     if (step != STEP_ON)
         return step;
     if (f->eof) {

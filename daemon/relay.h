@@ -58,6 +58,7 @@ struct relay_flow {
     uint32_t streak; /* bytes since the last pause */
     uint32_t piped;  /* bytes in the pipe */
     bool eof, shut;  /* nothing more comes; and that was passed on */
+    bool hushed;     /* the loop does not tell of what comes: the pipe is to be emptied first */
     bool waits;      /* for relay_wake: nothing may be received before */
     struct relay_pipe *pipe;
     struct relay_flow *next, **link; /* in pool->streaming while it has a pipe */
