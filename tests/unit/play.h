@@ -26,8 +26,9 @@ struct play_end {
 /* How the stream ends behind the input. */
 enum play_loss { PLAY_GOES_ON, PLAY_EOF, PLAY_RESET, PLAY_SILENT };
 
-/* What a driver receives at a time: no more than wanted; no more than usual; whatever there is, where a look-ahead
- * pays; whatever there is, always. Where TLS is awaited PLAY_TLS is noted among what was said. */
+/* What a driver receives at a time: no more than wanted; no more than usual; whatever there is,
+ * where a look-ahead pays; whatever there is, always. Where TLS is awaited PLAY_TLS is noted among
+ * what was said. */
 #define PLAY_TLS "<TLS>"
 
 enum play_manner { PLAY_EXACT, PLAY_USUAL, PLAY_PEEKS, PLAY_GREEDY };
