@@ -24,7 +24,7 @@ void fresh_made(int fd, bool is_tcp, bool blocks)
     enum fresh note = is_tcp && watches_fork() ? blocks ? FRESH_BLOCKS : FRESH : FRESH_NOT;
 
     if ((unsigned)fd < FRESH_MAX)
-        __atomic_store_n(&fresh_notes[fd], note, __ATOMIC_RELAXED);
+        __atomic_store_n(&fresh_notes[fd], (uint8_t)note, __ATOMIC_RELAXED);
 }
 
 void fresh_mode(int fd)
