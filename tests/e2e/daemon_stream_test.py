@@ -103,7 +103,7 @@ def cases(w):
                 ends.source.sendall(bytes([i]) * 1000)
                 time.sleep(GAP)
             woken = wakes(ends.worker) - before
-            tap.holds(woken < PIECES / 4, f"woken {woken} times by {PIECES} segments")
+            tap.holds(woken < PIECES / 2, f"woken {woken} times by {PIECES} segments")
             said += b"".join(bytes([i]) * 1000 for i in range(PIECES))
             tap.holds(ends.rest(len(said)) == said, "all of it")
             for i in range(5):

@@ -192,7 +192,7 @@ def cases(w):
 
     for how in WAYS:
         yield f"socks5h, replies shorter than most, bytes of the target glued to them, {how}", lambda h=how: short_replies(0, 8, h)
-        yield f"socks5h, replies shorter than most, bytes of the target later, {how}", lambda h=how: short_replies(0.05, 5, h)
+        yield f"socks5h, replies shorter than most, bytes of the target later, {how}", lambda h=how: short_replies(0.2, 5, h)
 
     def heads(number, peer):
         """Up to 60 kB in one head, and informational ones before it."""
