@@ -208,7 +208,7 @@ static int take(struct drive *d, int fd, bool *more)
         trace_heard(&d->trace, &d->chain, fd, buf, used);
     if (peeks && used > 0 && sys.recv(fd, buf, used, MSG_DONTWAIT) != (ssize_t)used)
         return -VD_ERR_PROTOCOL; /* somebody else reads this socket */
-    if (r == VD_DONE && !peeks && used < (size_t)n)
+    if ((r == VD_DONE || r == VD_MORE) && !peeks && used < (size_t)n)
         return DRIVE_TOO_FAR;
     *more = r == VD_MORE && (size_t)n == size;
     return r == VD_AGAIN ? DRIVE_FLIGHT_FAILED : r;

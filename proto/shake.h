@@ -92,8 +92,8 @@ void vd_shake_sent(struct vd_shake *s, size_t n);
  * at most VD_SHAKE_READ_MAX. */
 size_t vd_shake_want(const struct vd_shake *s);
 /* As many as the reply that is awaited has most often, vd_shake_want or more: with an IPv4 address
- * as the bound one (RFC 1928, section 6). Who receives as many saves a receive, and may find with
- * VD_DONE that the last of them are the tunnel's. */
+ * as the bound one (RFC 1928, section 6). Who receives as many saves a receive, and may find that
+ * the last of them were not used: with VD_DONE they are the tunnel's. */
 size_t vd_shake_usual(const struct vd_shake *s);
 /* Whether a look-ahead (MSG_PEEK) pays: true in an HTTP head. The driver may then feed what it
  * peeked, of any length, and must receive the `used` bytes afterwards. Elsewhere plain receives of

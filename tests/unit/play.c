@@ -87,8 +87,10 @@ static void client_hears(struct play_end *end, struct vd_chain *chain, const uin
             "feed: VD_MORE, VD_DONE, a reason, or VD_AGAIN in a flight");
     promise(end, used > 0 || refused(end), "feed: takes something or refuses");
     promise(end, manner != PLAY_EXACT || used == n || refused(end), "want: never past the end");
-    promise(end, manner != PLAY_USUAL || used == n || end->result == VD_DONE || refused(end),
-            "usual: past the end of the handshake, if at all");
+    promise(end,
+            manner != PLAY_USUAL || used == n || end->result == VD_DONE || refused(end) ||
+                vd_chain_speaks(chain) || vd_chain_awaits_tls(chain),
+            "usual: past the end of the handshake, or of what a hop says, if at all");
     end->used += least(used, n);
     move_chain(chain);
 }
