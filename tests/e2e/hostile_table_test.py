@@ -261,6 +261,25 @@ def cases(w):
             tap.same(len(hop.peers), 2, "times that it was dialled")
             w.quiet((NEAR, hop.port))
 
+    def short_reply_before_another():
+        """A hop before the last whose reply is short, and the next one's choice, too early, glued to it."""
+        def script(peer):
+            peer.socks5_greeting()
+            peer.socks5_request()
+            peer.say(socks5_reply(0, BOUNDS["an empty name"]) + b"\5\0")
+            with contextlib.suppress(ConnectionError):  # the first time all is dropped
+                peer.read(3)
+                peer.socks5_request()
+                peer.say(socks5_reply(0) + EARLY)
+        with hostile.Scripted("proxy", NEAR, w.port(), script) as hop:
+            w.forget()
+            hops = [f"{hop.url('socks5h')}?probe=no&pipeline=off", "socks5h://10.1.0.9:1080?probe=no&pipeline=off"]
+            got = w.via(["-q", "-t", str(LIMIT), *chain(*hops)], [PYTHON, "-c", PROGRAM, "blocking", NAME, "80", "81"])
+            tap.same([got.code, got.out.split()[:3]], [0, [b"80", b"0", EARLY.hex().encode()]], f"the program: {got}")
+            tap.same(len(hop.peers), 2, "times that it was dialled")
+            w.quiet((NEAR, hop.port))
+
+    yield "socks5h, a short reply before another hop", short_reply_before_another
     for pipeline in ("off", "lead"):
         yield f"curl, a short reply with the page glued to it, pipeline={pipeline}", lambda p=pipeline: short_reply_told(p)
     for scheme, data, want in (
