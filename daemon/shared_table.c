@@ -8,8 +8,9 @@
  *                               └──── unused for a while ─────┘
  *
  * Who enters adds to his cell first and looks at the key again then; who claims does so before he
- * looks at the cells. So one of the two sees the other and steps back. Two who make the same name
- * at the same time may make it twice; it is found in the first place from then on.
+ * looks at the cells. So one of the two sees the other and steps back. In the same way a name is
+ * made once: who claims a place looks at the others of the set then. Of two claims the one behind
+ * steps back, and the one in front waits until it has, or has written its name.
  *
  * A worker that is killed in between leaves a claim, which the parent clears with its cells.
  */
@@ -170,6 +171,23 @@ static void write_entry(struct shared_entry *e, const struct shared_name *name, 
     keep_text(e->text, sizeof e->text, name->text);
 }
 
+/* Whether nobody else makes the name, or has made it, while `way` is claimed. */
+static bool is_alone(const struct shared *sh, size_t first, size_t way, uint64_t key)
+{
+    for (int patience = PATIENCE; patience > 0; patience--) {
+        bool waits = false;
+        for (size_t i = 0; i < WAYS; i++) {
+            uint64_t other = i == way ? 0 : load(&keys_of(sh)[first + i]);
+            if (other == key || ((other & CLAIMED) && i < way))
+                return false;
+            waits |= (other & CLAIMED) != 0;
+        }
+        if (!waits)
+            break;
+    }
+    return true;
+}
+
 /* false: somebody was faster, or entered; look again. */
 static bool make(struct shared *sh, size_t place, uint64_t key, const struct shared_name *name,
                  int64_t now_ms)
@@ -178,7 +196,8 @@ static bool make(struct shared *sh, size_t place, uint64_t key, const struct sha
     uint64_t claim = CLAIMED | (uint64_t)sh->own;
     if ((before & CLAIMED) || !change(word, before, claim))
         return false;
-    if (before != 0 && !may_go(sh, place, now_ms)) {
+    if ((before != 0 && !may_go(sh, place, now_ms)) ||
+        !is_alone(sh, place - place % WAYS, place % WAYS, key)) {
         change(word, claim, before);
         return false;
     }

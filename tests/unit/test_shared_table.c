@@ -1,6 +1,7 @@
 /* The table of clients and users: entries, what is crowded out, workers that race or are killed. */
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -109,6 +110,52 @@ static uint32_t all_sessions(unsigned *entries)
     return sum;
 }
 
+/* Two that come with the same new name at the same moment find one entry: else each had the whole
+ * of a limit for itself. */
+enum { ROUNDS = 2000 };
+
+struct meeting {
+    unsigned arrived[ROUNDS];
+    struct shared_entry *found[ROUNDS][2];
+};
+
+static void meet(struct meeting *m, int which, int slot)
+{
+    char name[16];
+    sh.own = slot;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        snprintf(name, sizeof name, "m%u", i);
+        __atomic_add_fetch(&m->arrived[i], 1, __ATOMIC_SEQ_CST);
+        while (__atomic_load_n(&m->arrived[i], __ATOMIC_SEQ_CST) < 2)
+            ;
+        m->found[i][which] = enter(name, (int64_t)400000 * SHARED_KEPT_MS);
+    }
+    _exit(0);
+}
+
+static void meetings(void)
+{
+    struct meeting *m =
+        mmap(NULL, sizeof *m, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int slots[2] = {shared_take_slot(&sh), shared_take_slot(&sh)};
+    unsigned twice = 0, none = 0;
+    pid_t pids[2];
+    for (int i = 0; i < 2; i++)
+        if ((pids[i] = fork()) == 0)
+            meet(m, i, slots[i]);
+    for (int i = 0; i < 2; i++)
+        waitpid(pids[i], NULL, 0);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        twice += m->found[i][0] != m->found[i][1];
+        none += !m->found[i][0] && !m->found[i][1];
+    }
+    tap_ok(twice == 0 && none < ROUNDS / 10, "a name that two make at once is made once (%u, %u)",
+           twice, none);
+    for (int i = 0; i < 2; i++)
+        shared_clear_slot(&sh, slots[i]);
+    munmap(m, sizeof *m);
+}
+
 static void races(void)
 {
     enum { COUNT = 3 };
@@ -184,6 +231,7 @@ int main(void)
     names();
     crowd();
     races();
+    meetings();
     killed();
     tokens();
     shared_free(&sh);
