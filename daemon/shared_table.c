@@ -188,16 +188,17 @@ static bool is_alone(const struct shared *sh, size_t first, size_t way, uint64_t
     return true;
 }
 
-/* false: somebody was faster, or entered; look again. */
+/* false: somebody was faster, or entered; look again. The last time other claims do not count: who
+ * made them was killed, or sleeps, and nobody is refused for that. */
 static bool make(struct shared *sh, size_t place, uint64_t key, const struct shared_name *name,
-                 int64_t now_ms)
+                 int64_t now_ms, bool is_last)
 {
     uint64_t *word = &keys_of(sh)[place], before = load(word);
     uint64_t claim = CLAIMED | (uint64_t)sh->own;
     if ((before & CLAIMED) || !change(word, before, claim))
         return false;
     if ((before != 0 && !may_go(sh, place, now_ms)) ||
-        !is_alone(sh, place - place % WAYS, place % WAYS, key)) {
+        (!is_last && !is_alone(sh, place - place % WAYS, place % WAYS, key))) {
         change(word, claim, before);
         return false;
     }
@@ -240,13 +241,13 @@ struct shared_entry *shared_entry_enter(struct shared *sh, const struct shared_n
 {
     uint64_t key = key_of(sh, name);
     size_t first = key % SETS * WAYS;
-    for (int tries = 0; tries < 2 * WAYS; tries++) {
+    for (int left = 2 * WAYS; left > 0; left--) {
         int way = find(sh, first, key);
         if (way < 0) {
             way = victim(sh, first, now_ms);
             if (way < 0)
                 return NULL;
-            if (!make(sh, first + (size_t)way, key, name, now_ms))
+            if (!make(sh, first + (size_t)way, key, name, now_ms, left == 1))
                 continue;
         }
         return note_use(sh, first + (size_t)way, now_ms);
