@@ -379,6 +379,15 @@ static int go_again(struct drive *d, int fd, enum drive_again again)
     return dial_anew(d, fd);
 }
 
+/* Over the hops of a chain, which its mode chooses. */
+static int start_on(struct drive *d, const struct plan_chain *chain)
+{
+    struct vd_path path = route_path(chain);
+    struct vd_endpoint target = d->chain.target;
+
+    return vd_chain_start(&d->chain, &path, (enum vd_command)d->chain.command, &target);
+}
+
 static bool must_go_again(int result)
 {
     return result == DRIVE_FLIGHT_FAILED || result == DRIVE_TOO_FAR;
@@ -391,15 +400,12 @@ static bool may_go_elsewhere(const struct drive *d, int result)
            d->tries < d->via->count;
 }
 
-/* Over other hops of the chain. */
 static int go_elsewhere(struct drive *d, int fd)
 {
-    struct vd_path path = route_path(d->via);
-    struct vd_endpoint target = d->chain.target;
     int r;
 
     d->tries++;
-    r = vd_chain_start(&d->chain, &path, (enum vd_command)d->chain.command, &target);
+    r = start_on(d, d->via);
     return r < 0 ? r : dial_anew(d, fd);
 }
 
@@ -431,6 +437,18 @@ int drive_dial(struct drive *d, int fd)
 int drive_step(struct drive *d, int fd)
 {
     return conclude(d, fd, step(d, fd));
+}
+
+int drive_anew(struct drive *d, int fd)
+{
+    int r = start_on(d, d->route.chain);
+
+    if (r < 0)
+        return r;
+    drive_say_again(d, DRIVE_ORPHANED);
+    if (trace_is_on())
+        drive_say_result(d, fd, DRIVE_ORPHANED);
+    return conclude(d, fd, dial_anew(d, fd));
 }
 
 int64_t drive_deadline_ns(const struct drive *d)

@@ -62,6 +62,9 @@ int drive_begin_command(struct drive *d, const struct target *t, enum vd_command
  * its SO_SNDTIMEO says. */
 int drive_dial(struct drive *d, int fd);
 int drive_step(struct drive *d, int fd);
+/* From the beginning on the same socket, which may be in any state, as `d` may be behind its
+ * drive_begin: whoever made the last step has ended within it. As drive_step. */
+int drive_anew(struct drive *d, int fd);
 
 /* When to call drive_expire instead of drive_step. */
 int64_t drive_deadline_ns(const struct drive *d);

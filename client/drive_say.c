@@ -42,9 +42,15 @@ void drive_say_hop(const struct drive *d, unsigned position)
 
 static const char *why_again(enum drive_again again)
 {
-    return again == DRIVE_FLIGHT_FAILED
-               ? " takes one message at a time: once more so"
-               : " gave a shorter reply than most, and bytes of the target behind it: once more";
+    switch (again) {
+    case DRIVE_FLIGHT_FAILED:
+        return " takes one message at a time: once more so";
+    case DRIVE_TOO_FAR:
+        return " gave a shorter reply than most, and bytes of the target behind it: once more";
+    case DRIVE_ORPHANED:
+        break;
+    }
+    return " was spoken to by a process that has ended: once more";
 }
 
 void drive_say_again(const struct drive *d, enum drive_again again)
@@ -104,6 +110,8 @@ void drive_say_result(struct drive *d, int fd, int result)
         vd_out_text(&out, "no answer to a flight: once more, message by message");
     } else if (result == DRIVE_TOO_FAR) {
         vd_out_text(&out, "more was received than the reply: once more");
+    } else if (result == DRIVE_ORPHANED) {
+        vd_out_text(&out, "the process that made it has ended: once more");
     } else if (result < 0) {
         write_reason(&out, d, result);
     } else {

@@ -10,7 +10,8 @@
 /* Results beside DRIVE_*: all begins again, on a new connection to the first hop. */
 enum drive_again {
     DRIVE_FLIGHT_FAILED = 3, /* message by message */
-    DRIVE_TOO_FAR = 4        /* bytes of the target were received with the reply */
+    DRIVE_TOO_FAR = 4,       /* bytes of the target were received with the reply */
+    DRIVE_ORPHANED = 5       /* the process that made it has ended, nobody knows where */
 };
 
 void drive_say_hop(const struct drive *d, unsigned position);

@@ -101,10 +101,12 @@ void helper_unwatch(const struct entry *e)
 
 void helper_go_on(struct entry *e, int r)
 {
-    if (r <= 0)
+    if (r <= 0) {
         pending_settle(e, r);
-    else
-        __atomic_store_n(&e->wants, r, __ATOMIC_RELAXED);
+        return;
+    }
+    __atomic_store_n(&e->wants, r, __ATOMIC_RELAXED);
+    pending_set_torn(e, false);
 }
 
 static bool is_mine(const struct entry *e)
@@ -151,6 +153,7 @@ static void step(const struct epoll_event *event)
     if (!is_mine(e) || !still_holds(e))
         return;
     helper.strays = 0;
+    pending_set_torn(e, true);
     helper_go_on(e, helper_step(&e->drive, e->fd, event->events));
 }
 
@@ -184,7 +187,6 @@ static void drop_strays(void)
 
 /* --- looking after all ----------------------------------------------------------------------- */
 
-/* The registrations of the one before were inherited with the epoll. */
 static void take_over(struct entry *e)
 {
     int fd = pending_fd_of(e);
@@ -196,11 +198,13 @@ static void take_over(struct entry *e)
     e->fd = fd;
     e->parked = false;
     e->private_fd = false;
-    for (int i = 0; i < e->registrations; i++)
-        if (e->registration[i].pid == before)
-            e->registration[i].pid = e->owner;
-    if (!helper_watch(e))
+    watch_inherit(e, before);
+    if (e->state != PENDING_UNDER_WAY)
+        pending_set_torn(e, false);
+    else if (!helper_watch(e))
         pending_settle(e, -VD_ERR_SPACE);
+    else if (e->torn)
+        helper_go_on(e, pending_drive_anew(e));
 }
 
 static void look_after_mine(struct entry *e, int64_t now)
@@ -213,6 +217,7 @@ static void look_after_mine(struct entry *e, int64_t now)
         if (deadline < helper.next_ns)
             helper.next_ns = deadline;
     } else if (still_holds(e)) {
+        pending_set_torn(e, true);
         helper_go_on(e, drive_expire(&e->drive, e->fd));
     }
 }
@@ -225,21 +230,34 @@ static bool has_own_registrations(const struct entry *e)
     return false;
 }
 
+static bool is_orphan(const struct entry *e, int64_t now)
+{
+    return e->torn || (e->state == PENDING_UNDER_WAY &&
+                       (now - e->beat_ns > STALE_NS || (kill(e->owner, 0) < 0 && errno == ESRCH)));
+}
+
+/* What should have ended long ago has no process that drives it, or could. */
+static bool may_be_left_to_us(const struct entry *e, int64_t now)
+{
+    return e->forked && (now < e->drive.deadline_ns + STALE_NS || pending_fd_of(e) >= 0);
+}
+
 /* Another process drives it, or did. */
 static void look_after_other(struct entry *e, int64_t now)
 {
-    bool ours = has_own_registrations(e);
+    bool ours = has_own_registrations(e) || may_be_left_to_us(e, now);
 
-    if (e->state == PENDING_UNDER_WAY && (ours || e->forked)) {
+    if (e->state == PENDING_UNDER_WAY && ours) {
         helper.concerns++;
         helper.others = true;
-        if (now - e->beat_ns > STALE_NS || (kill(e->owner, 0) < 0 && errno == ESRCH))
-            take_over(e);
-    } else if (ours) {
-        watch_give(e);
-        if (e->registrations == 0 && e->state == PENDING_UP)
-            pending_free_entry(e);
     }
+    if (ours && is_orphan(e, now))
+        take_over(e);
+    if (e->state == PENDING_UNDER_WAY || !has_own_registrations(e))
+        return;
+    watch_give(e);
+    if (e->registrations == 0 && e->state == PENDING_UP)
+        pending_free_entry(e);
 }
 
 static void look_after_all(int64_t now)

@@ -148,14 +148,29 @@ static void end(struct entry *e)
     helper_wake_waiters();
 }
 
+void pending_set_torn(struct entry *e, bool torn)
+{
+    __atomic_store_n(&e->torn, torn, __ATOMIC_RELEASE);
+}
+
 void pending_settle(struct entry *e, int result)
 {
+    pending_set_torn(e, true);
     helper_unwatch(e);
     restore_low_water(e);
     drive_report(&e->drive, result);
     show_result(e, result);
     end(e);
+    pending_set_torn(e, false);
     finish(e, result >= 0);
+}
+
+/* The settling may have been what was not finished. */
+int pending_drive_anew(struct entry *e)
+{
+    if (e->low_water != 1)
+        write_low_water(e->fd, 1);
+    return drive_anew(&e->drive, e->fd);
 }
 
 static bool set_going(struct entry *e, int wants, bool may_park)

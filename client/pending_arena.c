@@ -22,15 +22,24 @@ static struct pending_guard held_back; /* over fork() */
 
 /* --- arena ----------------------------------------------------------------------------------- */
 
+static void note_fork(struct entry *e)
+{
+    e->forked = true;
+    for (int i = 0; i < e->registrations; i++)
+        e->registration[i].forked |= e->registration[i].pid == the_process;
+}
+
+/* What is noted here a child can rely on, even if its parent is killed before the call returns. */
 static void before_fork(void)
 {
     pending_lock(&held_back);
+    for (uint32_t i = 0; i < the_arena->touched; i++)
+        if (the_arena->entry[i].state != PENDING_NONE)
+            note_fork(&the_arena->entry[i]);
 }
 
 static void after_fork_in_parent(void)
 {
-    for (uint32_t i = 0; i < the_arena->touched; i++)
-        the_arena->entry[i].forked |= the_arena->entry[i].state != PENDING_NONE;
     assoc_after_fork_in_parent();
     pending_unlock(&held_back);
 }

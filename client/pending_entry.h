@@ -10,7 +10,11 @@
  *                               \--close, cancel--> FREE                        (connect, close)
  *
  * The owner is the process whose helper drives the entry: the one that called connect(), or a child
- * that took over when the owner's helper showed no sign of life.
+ * that took over when the owner's helper showed no sign of life. It may have ended at any place: in
+ * the middle of a step, when nobody can tell which message was sent or received. So an entry is
+ * torn from the beginning of a step to its end. Who holds the lock and finds one torn knows that
+ * whoever made the step is gone, and makes the handshake anew; one that is torn behind its settling
+ * has registrations to give back.
  */
 #ifndef VD_CLIENT_PENDING_ENTRY_H
 #define VD_CLIENT_PENDING_ENTRY_H
@@ -35,7 +39,8 @@ struct registration {
     uint64_t data;
     uint32_t events;
     int epfd, fd;
-    pid_t pid; /* whose descriptors they are */
+    pid_t pid;   /* whose descriptors they are */
+    bool forked; /* children have them, too */
 };
 
 struct entry {
@@ -52,6 +57,7 @@ struct entry {
     bool forked;     /* children have it too */
     bool dissolved; /* FAILED, then connect(AF_UNSPEC): the error is there, connect() begins anew */
     bool parked;    /* UNDER_WAY, and the helper does not watch it */
+    bool torn;      /* a step of the driver, or the settling, is not finished: see below */
     int64_t parked_ns; /* since when */
     uint8_t registrations;
     struct registration registration[REGISTRATIONS_MAX];
@@ -116,6 +122,9 @@ uint32_t pending_index(const struct entry *e);
 /* Ends the handshake with a driver's result (not above 0): shows it to the program in every way it
  * may look. */
 void pending_settle(struct entry *e, int result);
+/* Makes the handshake of a torn entry anew, on the same socket; as a step of the driver. */
+int pending_drive_anew(struct entry *e);
+void pending_set_torn(struct entry *e, bool torn);
 
 /* --- client/pending_note.c -------------------------------------------------------------------- */
 
@@ -180,6 +189,8 @@ void note_unmark(int fd, uint8_t marks);
  * process's (or of processes that are gone). */
 void watch_take(struct entry *e, int fd);
 void watch_give(struct entry *e);
+/* Those of `before` are this process's from now on, as far as it has the epoll. */
+void watch_inherit(struct entry *e, pid_t before);
 void watch_forget(int fd, bool locked); /* the descriptor is closed */
 extern bool watch_has_extras;           /* some descriptor had registrations beside its note */
 void watch_epoll_gone(int epfd);        /* an epoll is closed */

@@ -169,6 +169,7 @@ bool pending_step(int fd)
     pending_lock_mutex();
     e = pending_entry_of(fd);
     if (e && is_parked_here(e)) {
+        pending_set_torn(e, true);
         r = drive_step(&e->drive, e->fd);
         helper_go_on(e, r);
     }

@@ -257,9 +257,15 @@ void watch_take(struct entry *e, int fd)
     errno = saved;
 }
 
+static bool is_gone(pid_t process)
+{
+    return kill(process, 0) < 0 && errno == ESRCH;
+}
+
+/* Of a process that is gone what was there before the fork may be ours as well. */
 static bool is_ours_to_give(const struct registration *r)
 {
-    return r->pid == getpid() || (kill(r->pid, 0) < 0 && errno == ESRCH);
+    return r->pid == getpid() || (r->forked && is_gone(r->pid));
 }
 
 /* To the kernel. The descriptor it was made by may be closed: another one serves. */
@@ -278,11 +284,13 @@ static bool give_one(const struct entry *e, const struct registration *r)
     return true;
 }
 
+/* Whoever ends in the middle of it leaves one twice, not one less. */
 static void drop_registration(struct entry *e, struct registration *r)
 {
-    struct registration *end = &e->registration[e->registrations--];
+    struct registration *end = &e->registration[e->registrations];
 
     memmove(r, r + 1, (size_t)(end - r - 1) * sizeof *r);
+    __atomic_store_n(&e->registrations, e->registrations - 1, __ATOMIC_RELEASE);
 }
 
 /* A disarmed one would tell of a failure all the same: the program gets it when it arms it. The
@@ -301,6 +309,19 @@ void watch_give(struct entry *e)
             drop_registration(e, r);
     }
     errno = saved;
+}
+
+/* The others go with their process, which may just be slow. */
+void watch_inherit(struct entry *e, pid_t before)
+{
+    for (int i = e->registrations - 1; i >= 0; i--) {
+        struct registration *r = &e->registration[i];
+
+        if (r->pid == before && r->forked)
+            r->pid = getpid();
+        else if (r->pid == before && is_gone(before))
+            drop_registration(e, r);
+    }
 }
 
 static void drop_those_of(struct entry *e, int epfd)
@@ -358,7 +379,7 @@ static int add(struct entry *e, int epfd, int fd, const struct epoll_event *even
     if (e->registrations == REGISTRATIONS_MAX)
         return -ENOSPC;
     e->registration[e->registrations++] =
-        (struct registration){event->data.u64, event->events, epfd, fd, getpid()};
+        (struct registration){event->data.u64, event->events, epfd, fd, getpid(), false};
     note_mark(epfd, MARK_WATCHES);
     return 1;
 }

@@ -177,9 +177,9 @@ int vd_chain_start(struct vd_chain *c, const struct vd_path *path, enum vd_comma
 {
     c->path = *path;
     c->target = *target;
-    memset(&c->shake, 0, offsetof(struct vd_shake, excerpt));
-    memset(&c->command, 0, sizeof *c - offsetof(struct vd_chain, command));
     c->command = (uint8_t)command;
+    memset(&c->shake, 0, offsetof(struct vd_shake, excerpt));
+    memset(&c->at, 0, sizeof *c - offsetof(struct vd_chain, at));
     c->patience_ms = VD_FLIGHT_PATIENCE_MS;
     return start_over(c);
 }

@@ -31,9 +31,9 @@ struct vd_path {
 struct vd_chain {
     struct vd_path path;
     struct vd_endpoint target;
-    struct vd_shake shake; /* with the hop whose answer is awaited */
     uint8_t command;
-    uint8_t at;    /* position of that hop in the path, from 0 */
+    struct vd_shake shake; /* with the hop whose answer is awaited */
+    uint8_t at;            /* position of that hop in the path, from 0 */
     uint8_t cause; /* enum vd_err: why the hop before says that this one cannot be reached */
     uint8_t say_at, say_stage;     /* the message said next */
     uint16_t say_sent;             /* bytes of it */
