@@ -12,6 +12,8 @@
  *
  * The time of day can be put forward and back too; time that only passes cannot.
  *
+ * A process may also be made to end by a call, which is then the last thing that it did.
+ *
  * What fails does nothing, as in the kernel, but for three: an interrupted connect() goes on by
  * itself, an interrupted close() has closed, and a connection that was told to be reset has ended.
  * And as in the kernel, whoever is told EAGAIN, or of less than he asked for, is told by an
@@ -22,6 +24,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,12 +38,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ROWS = 64, NAME = 24, SHORT = -1, WATCHED = 4096 };
+enum { ROWS = 64, NAME = 24, SHORT = -1, DIES = -2, WATCHED = 4096 };
 
 /* faults.py writes and reads the same. */
 struct row {
     char call[NAME];
-    int32_t error;  /* errno, or SHORT */
+    int32_t error;  /* errno, SHORT, or DIES */
     uint32_t skip;  /* calls that go well before */
     uint32_t times; /* calls that fail then */
     uint32_t seen, fired;
@@ -78,7 +81,22 @@ void faults_arm(bool on)
         __atomic_store_n(&control->armed, on, __ATOMIC_SEQ_CST);
 }
 
-/* Whether this call fails: its errno, SHORT, or 0. */
+/* The same for the calling process alone. */
+void faults_arm_here(void);
+void faults_arm_here(void)
+{
+    if (control)
+        control->pid = getpid();
+    faults_arm(true);
+}
+
+static void die_if(int error)
+{
+    if (error == DIES)
+        kill(getpid(), SIGKILL);
+}
+
+/* Whether this call fails: its errno, SHORT, DIES, or 0. */
 static int fault(const char *call)
 {
     if (!control || !control->armed || (control->pid && control->pid != getpid()))
@@ -126,6 +144,7 @@ int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
         return -1;
     }
     r = next(epfd, op, fd, event);
+    die_if(error);
     if (r == 0)
         note_watch(epfd, op, fd, event);
     return r;
@@ -149,8 +168,11 @@ static void give_edge(int fd)
     {                                                                                              \
         NEXT(type, name, parameters);                                                              \
         int error = fault(#name);                                                                  \
-        if (error <= 0)                                                                            \
-            return next arguments;                                                                 \
+        if (error <= 0) {                                                                          \
+            type r = next arguments;                                                               \
+            die_if(error);                                                                         \
+            return r;                                                                              \
+        }                                                                                          \
         errno = error;                                                                             \
         return -1;                                                                                 \
     }
@@ -181,6 +203,7 @@ static void end_connection(int fd)
     {                                                                                              \
         NEXT(ssize_t, name, parameters);                                                           \
         int error = is_datagram(first) ? fault(#name " datagram") : fault(#name);                  \
+        ssize_t moved;                                                                             \
         if (error == SHORT || error == EAGAIN) {                                                   \
             give_edge(first);                                                                      \
             give_edge(second);                                                                     \
@@ -193,7 +216,9 @@ static void end_connection(int fd)
         }                                                                                          \
         if (error == SHORT && len > 1)                                                             \
             len = 1;                                                                               \
-        return next arguments;                                                                     \
+        moved = next arguments;                                                                    \
+        die_if(error);                                                                             \
+        return moved;                                                                              \
     }
 
 PLAIN(int, socket, (int domain, int type, int protocol), (domain, type, protocol))
@@ -261,10 +286,13 @@ static void goes_on(int fd, const struct sockaddr *addr, socklen_t len,
 int connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
     NEXT(int, connect, (int, const struct sockaddr *, socklen_t));
-    int error = fault("connect");
+    int error = fault("connect"), r;
 
-    if (error <= 0)
-        return next(fd, addr, len);
+    if (error <= 0) {
+        r = next(fd, addr, len);
+        die_if(error);
+        return r;
+    }
     if (error == EINTR)
         goes_on(fd, addr, len, next);
     errno = error;
@@ -276,6 +304,7 @@ int close(int fd)
     NEXT(int, close, (int));
     int error = fault("close"), r = next(fd);
 
+    die_if(error);
     if (error <= 0)
         return r;
     errno = error;

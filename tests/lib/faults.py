@@ -13,6 +13,7 @@ import struct
 from . import tap
 
 SHORT = -1  # one byte of the work is done
+DIES = -2  # the process is killed when the call has done its work
 HEAD, CLOCK, ROW, ROWS = struct.Struct("=Ii"), struct.Struct("=q"), struct.Struct("24siIIII"), 64
 AT = HEAD.size + CLOCK.size
 CALLS = ("socket", "socketpair", "bind", "listen", "accept4", "connect", "getsockname", "getpeername", "getsockopt",
