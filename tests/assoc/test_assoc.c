@@ -388,7 +388,7 @@ static void hundred_at_once(void)
     for (int i = 0; i < COUNT; i++)
         rig_send(fds[i] = rig_socket(), RIG_THREE, &i, sizeof i);
     for (int i = 0; i < COUNT; i++)
-        wrong += rig_receive(fds[i], data, rig_patience_ms()) != 6 + sizeof i ||
+        wrong += rig_receive(fds[i], data, wrong ? 0 : rig_patience_ms()) != 6 + sizeof i ||
                  memcmp(data + 6, &i, sizeof i);
     tap_ok(wrong == 0, "100 sockets at once, three hops each (%u failed)", wrong);
     for (int i = 0; i < COUNT; i++)
