@@ -187,7 +187,7 @@ static void drop_strays(void)
 
 /* --- looking after all ----------------------------------------------------------------------- */
 
-static void take_over(struct entry *e)
+static void take_over(struct entry *e, int64_t now)
 {
     int fd = pending_fd_of(e);
     pid_t before = e->owner;
@@ -195,16 +195,19 @@ static void take_over(struct entry *e)
     if (fd < 0)
         return;
     e->owner = pending_process();
+    e->beat_ns = now; /* or the next child takes it at once */
     e->fd = fd;
     e->parked = false;
     e->private_fd = false;
     watch_inherit(e, before);
-    if (e->state != PENDING_UNDER_WAY)
+    if (e->state != PENDING_UNDER_WAY) {
         pending_set_torn(e, false);
-    else if (!helper_watch(e))
+        helper_wake_waiters();
+    } else if (!helper_watch(e)) {
         pending_settle(e, -VD_ERR_SPACE);
-    else if (e->torn)
+    } else if (e->torn) {
         helper_go_on(e, pending_drive_anew(e));
+    }
 }
 
 static void look_after_mine(struct entry *e, int64_t now)
@@ -232,32 +235,38 @@ static bool has_own_registrations(const struct entry *e)
 
 static bool is_orphan(const struct entry *e, int64_t now)
 {
-    return e->torn || (e->state == PENDING_UNDER_WAY &&
-                       (now - e->beat_ns > STALE_NS || (kill(e->owner, 0) < 0 && errno == ESRCH)));
+    return e->torn || now - e->beat_ns > STALE_NS || (kill(e->owner, 0) < 0 && errno == ESRCH);
 }
 
 /* What should have ended long ago has no process that drives it, or could. */
 static bool may_be_left_to_us(const struct entry *e, int64_t now)
 {
-    return e->forked && (now < e->drive.deadline_ns + STALE_NS || pending_fd_of(e) >= 0);
+    return has_own_registrations(e) ||
+           (e->forked && (now < e->drive.deadline_ns + STALE_NS || pending_fd_of(e) >= 0));
+}
+
+static void look_after_its_end(struct entry *e, int64_t now)
+{
+    if (e->torn)
+        take_over(e, now);
+    if (!has_own_registrations(e))
+        return;
+    watch_give(e);
+    if (e->registrations == 0 && e->state == PENDING_UP)
+        pending_free_entry(e);
 }
 
 /* Another process drives it, or did. */
 static void look_after_other(struct entry *e, int64_t now)
 {
-    bool ours = has_own_registrations(e) || may_be_left_to_us(e, now);
-
-    if (e->state == PENDING_UNDER_WAY && ours) {
+    if (e->state != PENDING_UNDER_WAY) {
+        look_after_its_end(e, now);
+    } else if (may_be_left_to_us(e, now)) {
         helper.concerns++;
         helper.others = true;
+        if (is_orphan(e, now))
+            take_over(e, now);
     }
-    if (ours && is_orphan(e, now))
-        take_over(e);
-    if (e->state == PENDING_UNDER_WAY || !has_own_registrations(e))
-        return;
-    watch_give(e);
-    if (e->registrations == 0 && e->state == PENDING_UP)
-        pending_free_entry(e);
 }
 
 static void look_after_all(int64_t now)
