@@ -171,3 +171,14 @@ void audit_count(enum audit_counter counter)
     if (h)
         __atomic_fetch_add(&h->counters[counter], 1, __ATOMIC_RELAXED);
 }
+
+void audit_lacks(const char *what)
+{
+    struct audit_head *h = audit_is_on() ? head() : NULL;
+
+    if (h && __atomic_exchange_n(&h->lacks_said, 1, __ATOMIC_RELAXED) == 0) {
+        struct vd_out out = vd_out_over(h->lacks, sizeof h->lacks);
+
+        vd_out_text(&out, what);
+    }
+}

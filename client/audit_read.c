@@ -1,3 +1,4 @@
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +55,13 @@ static void take_rows(struct audit_report *report, const uint8_t *table)
     qsort(report->rows, report->count, sizeof *report->rows, by_turn);
 }
 
+/* Any process of the session may have written there. */
+static void take_lacks(struct audit_report *report, const struct audit_head *head)
+{
+    for (size_t i = 0; i + 1 < sizeof report->lacks && isprint((unsigned char)head->lacks[i]); i++)
+        report->lacks[i] = head->lacks[i];
+}
+
 /* By reading, not by a mapping: that would give parts storage that nobody has written to. */
 static int read_table(uint8_t *table, int fd)
 {
@@ -79,6 +87,7 @@ int audit_read(struct audit_report *report, int fd)
     if (!error) {
         memcpy(report->counters, ((const struct audit_head *)table)->counters,
                sizeof report->counters);
+        take_lacks(report, (const struct audit_head *)table);
         take_rows(report, table);
     }
     free(table);

@@ -15,6 +15,8 @@ enum { AUDIT_FREE, AUDIT_CLAIMED, AUDIT_WRITTEN }; /* states of a row */
 struct audit_head {
     uint32_t counters[AUDIT_COUNTERS];
     uint32_t turn;
+    uint32_t lacks_said;
+    char lacks[AUDIT_LACK_MAX];
 };
 
 static_assert(sizeof(struct audit_row) == SESSION_AUDIT_SIZE, "a row fits its place");

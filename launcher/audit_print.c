@@ -142,6 +142,8 @@ static void print_text(FILE *out, const struct audit_report *report, const struc
               : "viaduct: audit: hooks only: what was called through the C library was seen, raw "
                 "system calls were not\n",
           out);
+    if (n[AUDIT_OBSERVED] == 0 && *report->lacks)
+        fprintf(out, "viaduct: audit: to see those the command needs %s\n", report->lacks);
     fprintf(out,
             "viaduct: audit: names: %u stayed (%u lookups), %u lookups asked here; DNS past the "
             "chain: %u\n",
@@ -201,12 +203,14 @@ static void print_json(FILE *out, const struct audit_report *report, const struc
     fprintf(out,
             "{\"time\":%lld.%03ld,\"program\":\"viaduct\",\"pid\":%d,\"message\":\"audit\","
             "\"observer\":\"%s\",\"names_stayed\":%u,\"lookups_stayed\":%u,"
-            "\"lookups_asked_here\":%u,\"dns_past_chain\":%u,\"past_library\":%u,\"not_shown\":%u,"
-            "\"targets\":[",
+            "\"lookups_asked_here\":%u,\"dns_past_chain\":%u,\"past_library\":%u,\"not_shown\":%u",
             (long long)now.tv_sec, now.tv_nsec / 1000000, (int)getpid(),
             n[AUDIT_OBSERVED] > 0 ? "system calls" : "hooks only", n[AUDIT_PLACEHOLDERS],
             n[AUDIT_STAYED], n[AUDIT_ASKED], n[AUDIT_LEFT], n[AUDIT_PAST_LIBRARY],
             n[AUDIT_NOT_SHOWN]);
+    if (n[AUDIT_OBSERVED] == 0 && *report->lacks)
+        put_string(out, "observer_needs", report->lacks);
+    fputs(",\"targets\":[", out);
     for (size_t i = 0; i < report->count; i++) {
         fputs(i ? "," : "", out);
         put_object(out, plan, &report->rows[i]);

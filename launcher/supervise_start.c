@@ -28,8 +28,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "client/audit.h"
 #include "launcher/say.h"
 #include "launcher/supervise.h"
+#include "proto/bytes.h"
 
 enum { LINE = 3 /* the descriptor between the two, in the supervisor */ };
 
@@ -161,43 +163,53 @@ static int start_supervisor(char **argv)
     return ends[0];
 }
 
-static void die_of_filter(int error) __attribute__((noreturn));
-static void die_of_filter(int error)
+/* What would be needed, and is not there. */
+static const char *lacks_filter(char why[AUDIT_LACK_MAX], int error)
 {
+    struct vd_out out = vd_out_over(why, AUDIT_LACK_MAX);
+
     if (error == EBUSY)
-        say_die(EXIT_OWN, "this program needs a supervisor (seccomp user notification), and has "
-                          "one already, of somebody else; start viaduct outside of that container "
-                          "or sandbox");
-    if (error == ENOSYS || error == EINVAL)
-        say_die(EXIT_OWN,
-                "this program needs seccomp user notification (Linux 5.9 or newer), and "
-                "this kernel or container does not have it: %s",
-                strerror(error));
-    say_die(EXIT_OWN, "this program needs a seccomp filter, and this system forbids it: %s",
-            strerror(error));
+        return "a supervisor (seccomp user notification), and has one already, of somebody else; "
+               "start viaduct outside of that container or sandbox";
+    vd_out_text(&out, error == ENOSYS || error == EINVAL
+                          ? "seccomp user notification (Linux 5.9 or newer), and this kernel or "
+                            "container does not have it: "
+                          : "a seccomp filter, and this system forbids it: ");
+    vd_out_text(&out, strerror(error));
+    return vd_out_string(&out);
 }
 
-static void die_of_finding(const struct finding *f) __attribute__((noreturn));
-static void die_of_finding(const struct finding *f)
+static const char *lacks_sight(char why[AUDIT_LACK_MAX], const struct finding *f)
 {
-    const char *what = f->stage == 'p'   ? "pidfd_open"
-                       : f->stage == 'f' ? "pidfd_getfd"
-                                         : "process_vm_readv";
+    const char *what = f->stage == 'p'   ? "pidfd_open: "
+                       : f->stage == 'f' ? "pidfd_getfd: "
+                                         : "process_vm_readv: ";
+    struct vd_out out = vd_out_over(why, AUDIT_LACK_MAX);
+    bool sees = f->stage == 'o';
 
-    if (f->stage == 'o')
-        say_die(EXIT_OWN, "this program needs a supervisor, which could not start: %s",
-                strerror(f->error));
-    say_die(EXIT_OWN,
-            "this program needs a supervisor, which this system does not let look into it (%s: "
-            "%s); in a container, allow it: --cap-add SYS_PTRACE, or a seccomp profile with "
-            "pidfd_getfd and process_vm_readv",
-            what, strerror(f->error));
+    vd_out_text(&out, sees ? "a supervisor, which could not start: "
+                           : "a supervisor, which this system does not let look into it (");
+    vd_out_text(&out, sees ? "" : what);
+    vd_out_text(&out, strerror(f->error));
+    vd_out_text(&out, sees ? ""
+                           : "); in a container, allow it: --cap-add SYS_PTRACE, or a seccomp "
+                             "profile with pidfd_getfd and process_vm_readv");
+    return vd_out_string(&out);
+}
+
+/* It goes on without, if it may. */
+static void do_without(const char *why, bool needed)
+{
+    if (needed)
+        say_die(EXIT_OWN, "this program needs %s", why);
+    audit_lacks(why);
 }
 
 void supervise_start(char **argv, bool needed)
 {
     struct finding f = {EPIPE, 'p'};
     int line = start_supervisor(argv), listener;
+    char why[AUDIT_LACK_MAX];
     pid_t supervisor;
 
     if (read(line, &supervisor, sizeof supervisor) != sizeof supervisor)
@@ -205,18 +217,18 @@ void supervise_start(char **argv, bool needed)
     prctl(PR_SET_PTRACER, supervisor, 0, 0, 0); /* EINVAL where nobody asks for it */
     if (write(line, &line, sizeof line) != sizeof line || read(line, &f, sizeof f) != sizeof f ||
         f.error) {
-        if (needed)
-            die_of_finding(&f);
+        do_without(lacks_sight(why, &f), needed);
         close(line);
         return;
     }
     listener = supervise_install_filter();
-    if (listener < 0 && needed)
-        die_of_filter(-listener);
-    if (listener >= 0 && (write(line, &listener, sizeof listener) != sizeof listener ||
-                          read(line, &f, sizeof f) != sizeof f || f.error))
-        die_of_finding(&f);
-    close(line);
-    if (listener >= 0)
+    if (listener < 0) {
+        do_without(lacks_filter(why, -listener), needed);
+    } else if (write(line, &listener, sizeof listener) != sizeof listener ||
+               read(line, &f, sizeof f) != sizeof f || f.error) {
+        do_without(lacks_sight(why, &f), true); /* the filter stays */
+    } else {
         close(listener);
+    }
+    close(line);
 }

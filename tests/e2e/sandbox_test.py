@@ -3,6 +3,7 @@
 not started, and the line says what is missing; nothing is ever sent past the hop."""
 
 import errno
+import json
 import os
 import sys
 
@@ -73,13 +74,18 @@ def cases(w):
         tap.holds(b"in a container, allow it: --cap-add SYS_PTRACE" in got.err, got.err)
         w.quiet()
 
-    def library_stays(call, error):
-        """Who loads the library needs no supervisor, and --audit says what it does not see."""
+    def library_stays(call, error, needs):
+        """Who loads the library needs no supervisor, and --audit says what it does not see, and why."""
         got = within(call, error, [dynamic, ORIGIN, "80"], ["--audit"])
         tap.same(got.code, 0, got.err)
         tap.same(supervised.told(got, FAR, ORIGIN), [(FAR, ORIGIN)])
-        tap.holds(b"viaduct: audit: hooks only: what was called through the C library was seen, raw system calls were not\n"
-                  in got.err, got.err)
+        tap.holds("viaduct: audit: hooks only: what was called through the C library was seen, raw system calls were not\n"
+                  f"viaduct: audit: to see those the command needs {needs}" in got.err.decode(), got.err)
+        w.quiet(hop.at(first=True))
+        got = within(call, error, [dynamic, ORIGIN, "80"], ["--audit", "--log-format", "json"])
+        report = next(line for line in map(json.loads, got.err.splitlines()) if line["message"] == "audit")
+        tap.same(report["observer"], "hooks only")
+        tap.holds(report["observer_needs"].startswith(needs), report)
         w.quiet(hop.at(first=True))
 
     def no_room():
@@ -102,8 +108,11 @@ def cases(w):
         yield f"{call}() is forbidden", lambda c=call: not_started(
             c, errno.EPERM, f"a supervisor, which this system does not let look into it ({c}: Operation not permitted)")
     yield "a program that another one starts", by_another
-    for call in ("seccomp", "pidfd_getfd"):
-        yield f"--audit without {call}()", lambda c=call: library_stays(c, errno.EPERM)
+    yield "--audit, a supervisor of somebody else", lambda: library_stays(
+        None, 0, "a supervisor (seccomp user notification), and has one already")
+    yield "--audit without seccomp()", lambda: library_stays("seccomp", errno.EPERM, "a seccomp filter, and this system forbids it")
+    yield "--audit without pidfd_getfd()", lambda: library_stays(
+        "pidfd_getfd", errno.EPERM, "a supervisor, which this system does not let look into it (pidfd_getfd: Operation not permitted)")
     yield "no network namespaces", no_room
 
 
