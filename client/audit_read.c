@@ -78,7 +78,7 @@ static int read_table(uint8_t *table, int fd)
 
 int audit_read(struct audit_report *report, int fd)
 {
-    uint8_t *table = malloc(SESSION_AUDIT_LEN);
+    uint8_t *table = calloc(1, SESSION_AUDIT_LEN);
     int error;
 
     memset(report, 0, sizeof *report);
