@@ -390,9 +390,10 @@ def hops(w, _hop, target):
 
     def stopped_before():
         """The deadline holds; and the next one is served when the hop goes on."""
-        hop = servers.viaductd(w)
+        hop = servers.viaductd(w, options=("-v", "-w", "1"))
         connect = [w.viaduct, "-q", "-t", "1", *chain(hop.url(first=True) + "?probe=no"), "--", PYTHON, "-c", CONNECT, *target]
         w.forget()
+        tap.same(w.run("app", connect).out, b"ping")  # it listens before it has a worker
         send(hop, signal.SIGSTOP)
         got = w.run("app", connect)
         send(hop, signal.SIGCONT)
