@@ -12,13 +12,25 @@
  * made once: who claims a place looks at the others of the set then. Of two claims the one behind
  * steps back, and the one in front waits until it has, or has written its name.
  *
- * A worker that is killed in between leaves a claim, which the parent clears with its cells.
+ * A worker that is killed in between leaves a claim, which the parent clears with its cells; one
+ * that the system has taken off its processor in between goes on some time. Both are waited for,
+ * which takes no more than some tens of ms; then the claim counts no more, and at worst a name is
+ * made twice.
  */
 #include "daemon/shared_table.h"
 
 #include <string.h>
+#include <time.h>
 
-enum { WAYS = 8, SETS = SHARED_ENTRIES / WAYS, PATIENCE = 1000, NOBODY = -1 };
+enum {
+    WAYS = 8,
+    SETS = SHARED_ENTRIES / WAYS,
+    PATIENCE = 1000, /* looks without a rest */
+    NAPS = 200,      /* and looks with one */
+    TRIES = 4 * WAYS,
+    NAP_NS = 100000,
+    NOBODY = -1
+};
 
 #define CLAIMED (UINT64_C(1) << 63)
 
@@ -117,6 +129,26 @@ static void add_to_cell(struct shared *sh, size_t place, uint32_t n)
 
 /* --- finding and making --- */
 
+/* What an entering still waits for others. */
+struct patience {
+    int looks, naps;
+};
+
+/* Before another look at what somebody has claimed; false: that was long enough. */
+static bool wait_on(struct patience *p)
+{
+    static const struct timespec nap = {.tv_nsec = NAP_NS};
+    if (p->looks > 0) {
+        p->looks--;
+        return true;
+    }
+    if (p->naps == 0)
+        return false;
+    p->naps--;
+    nanosleep(&nap, NULL);
+    return true;
+}
+
 /* Whether the worker is in, in this place. */
 static bool try_enter(struct shared *sh, size_t place, uint64_t key)
 {
@@ -172,33 +204,33 @@ static void write_entry(struct shared_entry *e, const struct shared_name *name, 
 }
 
 /* Whether nobody else makes the name, or has made it, while `way` is claimed. */
-static bool is_alone(const struct shared *sh, size_t first, size_t way, uint64_t key)
+static bool is_alone(const struct shared *sh, size_t first, size_t way, uint64_t key,
+                     struct patience *p)
 {
-    for (int patience = PATIENCE; patience > 0; patience--) {
-        bool waits = false;
+    bool waits = true;
+    while (waits) {
+        waits = false;
         for (size_t i = 0; i < WAYS; i++) {
             uint64_t other = i == way ? 0 : load(&keys_of(sh)[first + i]);
-            if (other == key || ((other & CLAIMED) && i < way))
+            if (other == key || ((other & CLAIMED) && i < way && p->naps > 0))
                 return false;
             waits |= (other & CLAIMED) != 0;
         }
-        if (!waits)
-            break;
+        waits = waits && wait_on(p);
     }
     return true;
 }
 
-/* false: somebody was faster, or entered; look again. The last time other claims do not count: who
- * made them was killed, or sleeps, and nobody is refused for that. */
+/* false: somebody was faster, or entered; look again. */
 static bool make(struct shared *sh, size_t place, uint64_t key, const struct shared_name *name,
-                 int64_t now_ms, bool is_last)
+                 int64_t now_ms, struct patience *p)
 {
     uint64_t *word = &keys_of(sh)[place], before = load(word);
     uint64_t claim = CLAIMED | (uint64_t)sh->own;
     if ((before & CLAIMED) || !change(word, before, claim))
         return false;
     if ((before != 0 && !may_go(sh, place, now_ms)) ||
-        (!is_last && !is_alone(sh, place - place % WAYS, place % WAYS, key))) {
+        !is_alone(sh, place - place % WAYS, place % WAYS, key, p)) {
         change(word, claim, before);
         return false;
     }
@@ -216,15 +248,13 @@ static bool is_claimed(const struct shared *sh, size_t first)
 }
 
 /* The place of the name in its set, entered; NOBODY if there is none. */
-static int find(struct shared *sh, size_t first, uint64_t key)
+static int find(struct shared *sh, size_t first, uint64_t key, struct patience *p)
 {
-    for (int patience = PATIENCE; patience > 0; patience--) {
+    do {
         for (int i = 0; i < WAYS; i++)
             if (try_enter(sh, first + (size_t)i, key))
                 return i;
-        if (!is_claimed(sh, first)) /* what is being written might be this name */
-            break;
-    }
+    } while (is_claimed(sh, first) && wait_on(p)); /* what is being written might be this name */
     return NOBODY;
 }
 
@@ -241,13 +271,14 @@ struct shared_entry *shared_entry_enter(struct shared *sh, const struct shared_n
 {
     uint64_t key = key_of(sh, name);
     size_t first = key % SETS * WAYS;
-    for (int left = 2 * WAYS; left > 0; left--) {
-        int way = find(sh, first, key);
+    struct patience p = {PATIENCE, NAPS};
+    for (int tries = 0; tries < TRIES; tries++) {
+        int way = find(sh, first, key, &p);
         if (way < 0) {
             way = victim(sh, first, now_ms);
             if (way < 0)
                 return NULL;
-            if (!make(sh, first + (size_t)way, key, name, now_ms, left == 1))
+            if (!make(sh, first + (size_t)way, key, name, now_ms, &p))
                 continue;
         }
         return note_use(sh, first + (size_t)way, now_ms);

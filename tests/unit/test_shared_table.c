@@ -156,6 +156,30 @@ static void meetings(void)
     munmap(m, sizeof *m);
 }
 
+/* What a worker leaves that ends in between, and what its parent makes of it. */
+static void left_claims(void)
+{
+    uint64_t *keys = sh.table;
+    uint64_t claim = UINT64_C(1) << 63;
+    int slot = shared_take_slot(&sh);
+    unsigned found = 0, claims = 0;
+    take();
+    for (size_t i = 0; i < SHARED_ENTRIES; i++)
+        if (keys[i] == 0 && i % 2)
+            keys[i] = claim | (uint64_t)slot;
+    for (int i = 0; i < 4; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "left%d", i);
+        found += enter(name, (int64_t)800000 * SHARED_KEPT_MS) != NULL;
+    }
+    tap_ok(found == 4, "a claim that somebody left refuses nobody (%u of 4)", found);
+    shared_clear_slot(&sh, slot);
+    for (size_t i = 0; i < SHARED_ENTRIES; i++)
+        claims += keys[i] == (claim | (uint64_t)slot);
+    tap_ok(claims == 0, "and the parent takes it back");
+    shared_clear_slot(&sh, sh.own);
+}
+
 static void races(void)
 {
     enum { COUNT = 3 };
@@ -232,6 +256,7 @@ int main(void)
     crowd();
     races();
     meetings();
+    left_claims();
     killed();
     tokens();
     shared_free(&sh);
