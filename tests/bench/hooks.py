@@ -3,11 +3,12 @@
 
 First calls that are hooked, beside libc's own in the same process, while nothing is under way. Then
 connections through a local microsocks, blocking and not, beside the same program that speaks SOCKS5
-itself in the same manner; under viaduct and under proxychains4, in rounds that alternate. Ratios
+itself in the same manner; under viaduct and under proxychains4, in rounds of random order. Ratios
 count; they are printed, not judged.
 """
 import contextlib
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from daemons import await_port, free_port, server
 from results import keep
 
 ROUNDS, COUNT, OPEN = 9, 500, (10, 1000, 10000)
+PAIRS, PAIRED = 100, 400  # of those that differ by a few parts in a hundred
 
 
 def figure(argv):
@@ -36,16 +38,17 @@ def connections(hooks, target, hop, ways):
     """Ratios of each way to the program that speaks SOCKS5 itself, in the same manner."""
     took = {name: [] for name in ways}
     ratios = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        words = [str(target), str(hop), str(COUNT)]
-        base = {'blocking': figure([hooks, 'itself', *words]),
-                'nonblocking': figure([hooks, 'itself-nonblocking', *words])}
-        for name, (under, way) in ways.items():
-            one = figure([*under, hooks, way, *words])
-            took[name].append(one)
-            ratios[name].append(one / base[way])
+    words = [str(target), str(hop), str(PAIRED)]
+    all_ways = {'blocking': [hooks, 'itself', *words], 'nonblocking': [hooks, 'itself-nonblocking', *words]}
+    all_ways |= {name: [*under, hooks, way, *words] for name, (under, way) in ways.items()}
+    for _ in range(PAIRS):
+        order = random.sample(list(all_ways), len(all_ways))  # who comes next finds the machine as the one before left it
+        one = {name: figure(all_ways[name]) for name in order}
+        for name, (_, way) in ways.items():
+            took[name].append(one[name])
+            ratios[name].append(one[name] / one[way])
     print(f'a connection through microsocks / one of a program that speaks SOCKS5 itself, '
-          f'medians of {ROUNDS} rounds of {COUNT}:')
+          f'medians of {PAIRS} rounds of {PAIRED}:')
     for name in ways:
         keep('connection', *name.split(', '), ratios[name])
         low, high = min(ratios[name]), max(ratios[name])
